@@ -1,0 +1,1 @@
+"""Typed parameters, one module per group."""
