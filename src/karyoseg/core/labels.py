@@ -1,0 +1,106 @@
+"""Label images: ``(Y, X)`` integers, 0 background, positive = instance id, negative = not annotated."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage as ndi
+from skimage.segmentation import relabel_sequential
+
+
+def n_objects(labels: np.ndarray) -> int:
+    """Count the instances of a label image.
+
+    Parameters
+    ----------
+    labels : (Y, X) integer ndarray
+        Label image.
+
+    Returns
+    -------
+    int
+        Number of distinct positive values.
+
+    Examples
+    --------
+    >>> n_objects(np.array([[0, 7], [-1, 2]]))
+    2
+    """
+    return int(np.count_nonzero(np.unique(labels) > 0))
+
+
+def relabel(labels: np.ndarray) -> np.ndarray:
+    """Renumber the instances 1..n in ascending order of their old ids.
+
+    Parameters
+    ----------
+    labels : (Y, X) integer ndarray
+        Label image; negative values are kept.
+
+    Returns
+    -------
+    (Y, X) int32 ndarray
+        The renumbered image.
+
+    Examples
+    --------
+    >>> relabel(np.array([[0, 7], [-1, 2]])).tolist()
+    [[0, 2], [-1, 1]]
+    """
+    positive, _, _ = relabel_sequential(np.maximum(labels, 0).astype(np.int64))
+    return np.where(labels < 0, labels, positive).astype(np.int32)
+
+
+def fill_holes(labels: np.ndarray) -> np.ndarray:
+    """Fill the background holes inside each instance.
+
+    Holes that hold another instance or unannotated pixels keep those pixels.
+
+    Parameters
+    ----------
+    labels : (Y, X) integer ndarray
+        Label image.
+
+    Returns
+    -------
+    (Y, X) ndarray
+        A copy of the same dtype.
+
+    Examples
+    --------
+    >>> ring = np.array([[3, 3, 3], [3, 0, 3], [3, 3, 3]])
+    >>> int(fill_holes(ring)[1, 1])
+    3
+    """
+    filled = labels.copy()
+    for index, box in enumerate(ndi.find_objects(np.maximum(labels, 0)), start=1):
+        if box is None:
+            continue
+        inside = ndi.binary_fill_holes(labels[box] == index)
+        region = filled[box]
+        region[inside & (labels[box] == 0)] = index
+    return filled
+
+
+def remove_small(labels: np.ndarray, min_area: int) -> np.ndarray:
+    """Set instances of fewer than `min_area` pixels to background.
+
+    Parameters
+    ----------
+    labels : (Y, X) integer ndarray
+        Label image; negative values are kept.
+    min_area : int
+        Smallest area kept [px].
+
+    Returns
+    -------
+    (Y, X) ndarray
+        A copy of the same dtype.
+
+    Examples
+    --------
+    >>> remove_small(np.array([[1, 0, 2, 2]]), min_area=2).tolist()
+    [[0, 0, 2, 2]]
+    """
+    ids, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    small = (ids > 0) & (counts < min_area)
+    return np.where(small[inverse].reshape(labels.shape), 0, labels).astype(labels.dtype)

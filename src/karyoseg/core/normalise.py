@@ -1,0 +1,98 @@
+"""Channel selection and percentile normalisation of intensities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from karyoseg.core.errors import KaryosegError
+
+Colour = Literal["gray", "keep"]
+
+#: ITU-R BT.601 luma weights, the usual RGB to gray conversion.
+LUMA = (0.299, 0.587, 0.114)
+_RGB = 3
+
+
+def normalise(image: np.ndarray, pmin: float = 1.0, pmax: float = 99.8, *, joint: bool = False) -> np.ndarray:
+    """Map the percentiles `pmin` and `pmax` of an image to 0 and 1, without clipping.
+
+    Parameters
+    ----------
+    image : (Y, X) or (Y, X, C) ndarray
+        Image of any real dtype.
+    pmin, pmax : float
+        Percentiles, 0 <= pmin < pmax <= 100 [%].
+    joint : bool
+        One range for all channels instead of one per channel.
+
+    Returns
+    -------
+    float32 ndarray
+        Same shape. A constant image (or channel) becomes all zeros.
+
+    Examples
+    --------
+    >>> normalise(np.array([[0, 5, 10]], dtype=np.uint8), 0, 100).tolist()
+    [[0.0, 0.5, 1.0]]
+    """
+    values = image.astype(np.float32)
+    axis = None if joint or image.ndim == 2 else (0, 1)  # noqa: PLR2004
+    low, high = np.percentile(values, [pmin, pmax], axis=axis, keepdims=axis is not None)
+    span = np.asarray(high - low, dtype=np.float32)
+    # Nearly all pixels equal (sparse fields): fall back to the full range, so that the few bright ones survive.
+    full = np.asarray(values.max(axis=axis, keepdims=axis is not None) - low, dtype=np.float32)
+    span = np.where(span > 0, span, full)
+    return np.divide(values - low, span, out=np.zeros_like(values), where=np.broadcast_to(span > 0, values.shape)).astype(
+        np.float32
+    )
+
+
+def select_channels(
+    image: np.ndarray, channels: Sequence[int] | None = None, colour: Colour = "gray", *, where: str = "image"
+) -> np.ndarray:
+    """Pick channels and decide what becomes of colour.
+
+    Parameters
+    ----------
+    image : (Y, X) or (Y, X, C) ndarray
+        Image of any real dtype.
+    channels : sequence of int, optional
+        Channel indices to keep, in this order; counts from 0. None keeps all.
+    colour : {"gray", "keep"}
+        ``gray`` turns what is left of several channels into one: three channels by luma weights (or as they are when
+        all are equal), other numbers by their mean. ``keep`` leaves them.
+    where : str
+        File or id named in errors.
+
+    Returns
+    -------
+    ndarray
+        ``(Y, X)`` for a single channel, else ``(Y, X, C)``; the dtype of the input, or float32 after mixing.
+
+    Raises
+    ------
+    KaryosegError
+        If a channel does not exist.
+    """
+    if image.ndim == 2:  # noqa: PLR2004
+        image = image[..., None]
+    if channels is not None:
+        missing = [c for c in channels if not 0 <= c < image.shape[-1]]
+        if missing:
+            raise KaryosegError(
+                f"{where}: channel {missing[0]} was asked for, but the image has {image.shape[-1]} channel(s), counted "
+                f"from 0; needed: existing channels. Change the parameter 'channels'."
+            )
+        image = image[..., list(channels)]
+    n_channels = image.shape[-1]
+    if n_channels == 1:
+        return image[..., 0]
+    if colour == "keep":
+        return image
+    if all(np.array_equal(image[..., 0], image[..., c]) for c in range(1, n_channels)):
+        return image[..., 0]
+    weights = LUMA if n_channels == _RGB else (1 / n_channels,) * n_channels
+    return image.astype(np.float32) @ np.asarray(weights, np.float32)

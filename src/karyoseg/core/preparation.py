@@ -1,0 +1,140 @@
+"""From a raw image to what a network sees: channels, rescaling, normalisation.
+
+The recipe travels with the model, so that prediction prepares a user's image exactly as training did.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from karyoseg.core.errors import KaryosegError
+from karyoseg.core.normalise import Colour, normalise, select_channels
+from karyoseg.core.size import resize_image
+
+#: Rescaling outside this range is almost surely a wrong pixel size or a failed size estimate.
+SCALE_RANGE = (0.05, 10.0)
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What is known about an image besides its pixels; None = unknown.
+
+    Parameters
+    ----------
+    where : str
+        File or id, named in errors.
+    magnification : float, optional
+        Objective magnification [x].
+    pixel_size_um : float, optional
+        Pixel size [um].
+    diameter : float, optional
+        Typical nucleus diameter [px].
+    """
+
+    where: str = "image"
+    magnification: float | None = None
+    pixel_size_um: float | None = None
+    diameter: float | None = None
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Recipe that turns raw images into network input.
+
+    Parameters
+    ----------
+    channels : tuple of int, optional
+        Channels to keep; None = all.
+    colour : {"gray", "keep"}
+        What becomes of several channels, see :func:`karyoseg.core.normalise.select_channels`.
+    pmin, pmax : float
+        Percentiles mapped to 0 and 1 [%].
+    joint : bool
+        One intensity range for all channels.
+    rescale : mapping
+        ``{"name": "none"}``, or ``magnification`` [x], ``pixel_size`` [um] or ``diameter`` [px] with a ``target``.
+    """
+
+    channels: tuple[int, ...] | None = None
+    colour: Colour = "gray"
+    pmin: float = 1.0
+    pmax: float = 99.8
+    joint: bool = False
+    rescale: Mapping[str, Any] = field(default_factory=lambda: {"name": "none"})
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preparation:
+        """Build the recipe from its stored form; unknown keys are ignored."""
+        known = {key: values[key] for key in cls.__dataclass_fields__ if key in values}
+        if known.get("channels") is not None:
+            known["channels"] = tuple(known["channels"])
+        return cls(**known)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON-able form."""
+        return asdict(self)
+
+    def scale_for(self, facts: ImageFacts) -> float:
+        """Return the scale that brings an image to the target of the recipe.
+
+        Parameters
+        ----------
+        facts : ImageFacts
+            What is known about the image.
+
+        Returns
+        -------
+        float
+            Prepared pixels per raw pixel.
+
+        Raises
+        ------
+        KaryosegError
+            If the needed fact is unknown, or the scale is absurd.
+        """
+        name = self.rescale["name"]
+        if name == "none":
+            return 1.0
+        target = float(self.rescale["target"])
+        value = {
+            "magnification": facts.magnification,
+            "pixel_size": facts.pixel_size_um,
+            "diameter": facts.diameter,
+        }[name]
+        if value is None or not math.isfinite(value) or value <= 0:
+            raise KaryosegError(
+                f"{facts.where}: {name.replace('_', ' ')} is unknown; needed to rescale to {target:g} (rescale: {name}). "
+                f"Supply it with the data, or choose another rescale mode."
+            )
+        scale = value / target if name == "pixel_size" else target / value
+        if not SCALE_RANGE[0] <= scale <= SCALE_RANGE[1]:
+            raise KaryosegError(
+                f"{facts.where}: {name.replace('_', ' ')} {value:g} and target {target:g} ask for a rescaling by {scale:.3g}; "
+                f"needed: {SCALE_RANGE[0]:g} to {SCALE_RANGE[1]:g}. Check the unit of both."
+            )
+        return scale
+
+    def apply(self, image: np.ndarray, scale: float = 1.0, where: str = "image") -> np.ndarray:
+        """Prepare one image.
+
+        Parameters
+        ----------
+        image : (Y, X) or (Y, X, C) ndarray
+            Raw image of any real dtype.
+        scale : float
+            Prepared pixels per raw pixel.
+        where : str
+            File or id, named in errors.
+
+        Returns
+        -------
+        (Y', X') or (Y', X', C') float32 ndarray
+            Selected channels, rescaled, normalised.
+        """
+        selected = select_channels(image, self.channels, self.colour, where=where)
+        return normalise(resize_image(selected, scale), self.pmin, self.pmax, joint=self.joint)

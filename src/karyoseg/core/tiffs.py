@@ -1,0 +1,92 @@
+"""Encoding and decoding of the project's own TIFF files."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import tifffile
+
+_MAX_UINT16 = np.iinfo(np.uint16).max
+_COLOUR_CHANNELS = 3
+
+
+def encode_image(image: np.ndarray) -> bytes:
+    """Encode an image as a deflate-compressed TIFF.
+
+    Parameters
+    ----------
+    image : (Y, X) or (Y, X, C) ndarray
+        Image of any real dtype.
+
+    Returns
+    -------
+    bytes
+        The file.
+    """
+    buffer = io.BytesIO()
+    colour = image.ndim == 3 and image.shape[-1] == _COLOUR_CHANNELS and image.dtype.kind == "u"  # noqa: PLR2004
+    tifffile.imwrite(
+        buffer,
+        image,
+        compression="zlib",
+        predictor=True,
+        photometric="rgb" if colour else "minisblack",
+        planarconfig="contig" if image.ndim == 3 else None,  # noqa: PLR2004
+        metadata=None,
+    )
+    return buffer.getvalue()
+
+
+def encode_labels(labels: np.ndarray) -> bytes:
+    """Encode a label image in the smallest integer type that holds it.
+
+    Parameters
+    ----------
+    labels : (Y, X) integer ndarray
+        Label image.
+
+    Returns
+    -------
+    bytes
+        TIFF of uint16, of uint32 above 65535, or of int32 with negative (not annotated) values.
+    """
+    if labels.size and labels.min() < 0:
+        stored: np.ndarray = labels.astype(np.int32)
+    else:
+        stored = labels.astype(np.uint16 if labels.max(initial=0) <= _MAX_UINT16 else np.uint32)
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, stored, compression="zlib", photometric="minisblack", metadata=None)
+    return buffer.getvalue()
+
+
+def decode_image(content: bytes) -> np.ndarray:
+    """Decode a file of :func:`encode_image`.
+
+    Parameters
+    ----------
+    content : bytes
+        The file.
+
+    Returns
+    -------
+    (Y, X) or (Y, X, C) ndarray
+        The image.
+    """
+    return tifffile.imread(io.BytesIO(content))
+
+
+def decode_labels(content: bytes) -> np.ndarray:
+    """Decode a file of :func:`encode_labels`.
+
+    Parameters
+    ----------
+    content : bytes
+        The file.
+
+    Returns
+    -------
+    (Y, X) int32 ndarray
+        The label image.
+    """
+    return tifffile.imread(io.BytesIO(content)).astype(np.int32)

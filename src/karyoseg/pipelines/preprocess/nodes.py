@@ -1,0 +1,112 @@
+"""Nodes of the preprocess pipeline."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from karyoseg.core.errors import KaryosegError, Problems
+from karyoseg.core.labels import fill_holes, relabel, remove_small
+from karyoseg.core.lazy import Lazy, fingerprint
+from karyoseg.core.preparation import ImageFacts, Preparation
+from karyoseg.core.size import estimate_diameter, median_diameter, resize_labels
+from karyoseg.core.splits import TRAIN, make_splits
+from karyoseg.params.preprocess import PreprocessParams
+
+logger = logging.getLogger(__name__)
+Partitions = dict[str, Lazy[np.ndarray]]
+
+
+def split_samples(manifest: pd.DataFrame, params: PreprocessParams) -> pd.DataFrame:
+    """Divide the labelled samples into train, val and test."""
+    splits = make_splits(manifest, **params.splits.model_dump())
+    counts = splits["split"].value_counts()
+    logger.info("Splits: %s", ", ".join(f"{name} {n}" for name, n in counts.items()))
+    return splits
+
+
+def measure_samples(
+    manifest: pd.DataFrame, splits: pd.DataFrame, images: Partitions, labels: Partitions, params: PreprocessParams
+) -> pd.DataFrame:
+    """Measure nucleus sizes and decide the scale of each sample; report every sample that cannot be prepared."""
+    recipe = params.preparation()
+    table = manifest.merge(splits[["id", "split"]], on="id", suffixes=("_published", ""))
+    table = table[table["split"] != "excluded"].drop(columns="split_published")
+    problems = Problems()
+    rows = []
+    for row in tqdm(table.to_dict("records"), desc="measure", unit="sample", disable=None, leave=False):
+        try:
+            rows.append(row | _measure(row, images[row["id"]](), labels[row["id"]](), recipe))
+        except KeyError:
+            problems.add(row["id"], "listed in the manifest, but its files are missing", "image and label", "Run download again.")
+        except KaryosegError as error:
+            problems.add(row["id"], str(error), "a sample that can be prepared", "Mend or remove it.")
+    problems.raise_if_any("preprocess: samples cannot be prepared")
+    return _with_consistent_channels(pd.DataFrame(rows))
+
+
+def _measure(row: dict[str, Any], image: np.ndarray, labels: np.ndarray, recipe: Preparation) -> dict[str, Any]:
+    """Return diameter and scale of one sample, and the channels it has after preparation."""
+    if image.shape[:2] != labels.shape:
+        raise KaryosegError(f"image is {image.shape[:2]}, label image is {labels.shape}; needed: the same size")
+    diameter = median_diameter(labels)
+    by_size = recipe.rescale["name"] == "diameter"
+    known = diameter if row["split"] == TRAIN or not by_size else estimate_diameter(image)
+    if by_size and not np.isfinite(known):
+        known = float(recipe.rescale["target"])  # an empty field: nothing to bring to size
+    facts = ImageFacts(row["id"], row["magnification"], row["pixel_size_um"], known)
+    sample = recipe.apply(image[:8, :8], where=row["id"])
+    channels = 1 if sample.ndim == 2 else sample.shape[-1]  # noqa: PLR2004
+    return {"diameter": diameter, "scale": recipe.scale_for(facts), "prepared_channels": channels}
+
+
+def _with_consistent_channels(table: pd.DataFrame) -> pd.DataFrame:
+    counts = table["prepared_channels"].value_counts()
+    if len(counts) > 1:
+        usual = counts.index[0]
+        odd = table.loc[table["prepared_channels"] != usual, ["id", "prepared_channels"]]
+        problems = Problems()
+        for row in odd.itertuples():
+            problems.add(str(row.id), f"{row.prepared_channels} channels", f"{usual}", "Set 'channels', or colour: gray.")
+        problems.raise_if_any("preprocess: samples differ in their number of channels")
+    return table
+
+
+def prepare_images(manifest: pd.DataFrame, images: Partitions, params: PreprocessParams) -> Partitions:
+    """Select channels, rescale and normalise the images."""
+    recipe = params.preparation()
+
+    def prepare(key: str, scale: float) -> np.ndarray:
+        return recipe.apply(images[key](), scale, where=key)
+
+    return {
+        row.id: Lazy(partial(prepare, row.id, row.scale), fingerprint(images[row.id].fingerprint, recipe.to_dict(), row.scale))
+        for row in manifest.itertuples()
+    }
+
+
+def prepare_labels(manifest: pd.DataFrame, labels: Partitions, params: PreprocessParams) -> Partitions:
+    """Bring the label images to the grid of the prepared images, and clean them."""
+
+    def prepare(key: str, scale: float) -> np.ndarray:
+        return _clean(labels[key](), scale, params.fill_holes, params.min_area)
+
+    return {
+        row.id: Lazy(
+            partial(prepare, row.id, row.scale),
+            fingerprint(labels[row.id].fingerprint, row.scale, params.fill_holes, params.min_area),
+        )
+        for row in manifest.itertuples()
+    }
+
+
+def _clean(labels: np.ndarray, scale: float, fill: bool, min_area: int) -> np.ndarray:
+    height, width = (max(1, round(n * scale)) for n in labels.shape)
+    resized = resize_labels(labels, (height, width))
+    filled = fill_holes(resized) if fill else resized
+    return relabel(remove_small(filled, min_area))
