@@ -1,0 +1,113 @@
+"""A trained model as a folder."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from kedro.io import AbstractDataset
+from kedro_datasets._typing import JSONPreview
+
+from karyoseg.core.errors import KaryosegError
+from karyoseg.datasets.files import is_local, open_filesystem
+from karyoseg.models import load_segmenter
+from karyoseg.models.base import Segmenter
+
+logger = logging.getLogger(__name__)
+
+
+class ModelDirectory(AbstractDataset[Segmenter, Segmenter]):
+    """Model folder, replaced as a whole: the earlier model stays until the new one is complete.
+
+    Parameters
+    ----------
+    filepath : str
+        Folder, local or any fsspec URL.
+    credentials, fs_args : dict, optional
+        Arguments of the fsspec filesystem.
+    metadata : dict, optional
+        Ignored here; kedro-viz reads the layer from it.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ):
+        self._fs, path = open_filesystem(filepath, credentials, fs_args)
+        self._path = path.rstrip("/")
+        self.metadata = metadata
+
+    def load(self) -> Segmenter:
+        """Open the model.
+
+        Raises
+        ------
+        KaryosegError
+            If there is none.
+        """
+        if is_local(self._fs):
+            return load_segmenter(self._path)
+        # The copy lives as long as the process: the network is read lazily.
+        local = tempfile.mkdtemp(prefix="karyoseg-model-")
+        self._fs.get(f"{self._path}/", local, recursive=True)
+        return load_segmenter(local)
+
+    def save(self, data: Segmenter) -> None:
+        """Replace the folder.
+
+        Parameters
+        ----------
+        data : Segmenter
+            Trained model.
+        """
+        if is_local(self._fs):
+            self._save_local(data, Path(self._path))
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            data.save(Path(folder) / "model")
+            self._fs.put(f"{folder}/model/", f"{self._path}/", recursive=True)
+
+    def _save_local(self, data: Segmenter, final: Path) -> None:
+        part, old = (final.with_name(f".{final.name}.{mark}") for mark in ("part", "old"))
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            for leftover in (part, old):
+                shutil.rmtree(leftover, ignore_errors=True)
+            data.save(part)
+            for tracked in final.parent.glob(f"{final.name}/*.dvc"):
+                shutil.copy2(tracked, part)
+            if final.exists():
+                final.rename(old)
+            part.rename(final)
+            shutil.rmtree(old, ignore_errors=True)
+        except OSError as error:
+            raise KaryosegError(
+                f"{final}: the model cannot be written ({error.strerror or error}); needed: a writable folder with free "
+                f"space. Check permissions and disk; the training itself is kept and need not be repeated."
+            ) from error
+        logger.info("Model saved to %s", final)
+
+    def preview(self) -> JSONPreview:
+        """Show the facts of the model in kedro-viz.
+
+        Returns
+        -------
+        str
+            JSON.
+        """
+        import json
+
+        return JSONPreview(json.dumps(self.load().describe(), default=str))
+
+    def _exists(self) -> bool:
+        return bool(self._fs.exists(f"{self._path}/config.json"))
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._path}

@@ -1,0 +1,199 @@
+"""A folder with one file per sample, written one by one and resumable."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets._typing import ImagePreview
+from tqdm import tqdm
+
+from karyoseg.core.errors import KaryosegError
+from karyoseg.core.lazy import Lazy
+from karyoseg.core.previews import preview_png
+from karyoseg.core.tiffs import decode_image, decode_labels, encode_image, encode_labels
+from karyoseg.datasets.files import open_filesystem, write_whole
+
+logger = logging.getLogger(__name__)
+
+FileFormat = Literal["image", "labels"]
+
+
+class _Codec(NamedTuple):
+    encode: Callable[[np.ndarray], bytes]
+    decode: Callable[[bytes], np.ndarray]
+
+
+_CODECS: dict[FileFormat, _Codec] = {
+    "image": _Codec(encode_image, decode_image),
+    "labels": _Codec(encode_labels, decode_labels),
+}
+_SUFFIX = ".tif"
+_INDEX = "index.json"
+_FLUSH_SECONDS = 5.0
+
+
+class SamplePartitions(AbstractDataset[dict[str, Lazy[np.ndarray]], dict[str, Lazy[np.ndarray]]]):
+    """One TIFF per sample id, plus ``index.json`` with the fingerprint of each.
+
+    Saving takes ``{id: Lazy}`` with *all* samples. Those already stored with the same fingerprint are skipped, the
+    others are computed one at a time and written to a temporary name first, and files of samples that no longer exist
+    are removed at the end. Loading gives ``{id: Lazy}`` and reads nothing yet.
+
+    Parameters
+    ----------
+    path : str
+        Folder, local or any fsspec URL.
+    file_format : {"image", "labels"}
+        What the files hold.
+    credentials, fs_args : dict, optional
+        Arguments of the fsspec filesystem.
+    metadata : dict, optional
+        Ignored here; kedro-viz reads the layer from it.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile
+    >>> data = SamplePartitions(path=tempfile.mkdtemp() + "/images", file_format="image")
+    >>> data.save({"a": Lazy(lambda: np.zeros((2, 3), np.uint8), "v1")})
+    >>> data.load()["a"]().shape
+    (2, 3)
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        file_format: FileFormat,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ):
+        if file_format not in _CODECS:
+            raise DatasetError(f"file_format {file_format!r} is unknown; use one of {sorted(_CODECS)}")
+        self._fs, self._path = open_filesystem(path, credentials, fs_args)
+        self._path = self._path.rstrip("/")
+        self._format = file_format
+        self._codec = _CODECS[file_format]
+        self.metadata = metadata
+
+    def load(self) -> dict[str, Lazy[np.ndarray]]:
+        """Return a loader per sample id.
+
+        Raises
+        ------
+        KaryosegError
+            If the folder is missing, or the run that wrote it was interrupted.
+        """
+        index = self._read_index()
+        if index is None:
+            raise KaryosegError(
+                f"{self._path}: holds no samples yet; needed: the files of an earlier pipeline. Run the pipelines in "
+                f"order: download, preprocess, augment, train, evaluate, visualize."
+            )
+        if not index["complete"]:
+            raise KaryosegError(
+                f"{self._path}: the run that wrote it was interrupted after {len(index['samples'])} samples; needed: all "
+                f"of them. Run that pipeline again: it continues where it stopped."
+            )
+        return {
+            key: Lazy(partial(self._read, key), f"{mark}:{self._format}") for key, mark in sorted(index["samples"].items())
+        }
+
+    def save(self, data: dict[str, Lazy[np.ndarray]]) -> None:
+        """Write what is new or changed.
+
+        Parameters
+        ----------
+        data : dict of str to Lazy
+            All samples of the folder.
+        """
+        stored = (self._read_index() or {"samples": {}})["samples"]
+        present = self._list_ids()
+        done = {key: mark for key, mark in stored.items() if key in present and key in data and data[key].fingerprint == mark}
+        todo = [key for key in data if key not in done]
+        if done and todo:
+            logger.info("%s: %d of %d samples are up to date, %d to do", self._path, len(done), len(data), len(todo))
+        # Forget what is about to change before changing it: a kill in between must not leave a wrong fingerprint.
+        self._write_index(done, complete=False)
+        flushed = time.monotonic()
+        try:
+            for key in tqdm(todo, desc=self._path.rsplit("/", 2)[-1], unit="sample", disable=None, leave=False):
+                write_whole(self._fs, self._file(key), self._codec.encode(data[key]()))
+                done[key] = data[key].fingerprint
+                if time.monotonic() - flushed > _FLUSH_SECONDS:
+                    self._write_index(done, complete=False)
+                    flushed = time.monotonic()
+        except BaseException:
+            self._write_index(done, complete=False)
+            raise
+        for key in present - data.keys():
+            self._fs.rm_file(self._file(key))
+        self._write_index(done, complete=True)
+
+    def preview(self, n_samples: int = 4) -> ImagePreview:
+        """Show the first samples side by side in kedro-viz.
+
+        Parameters
+        ----------
+        n_samples : int
+            How many.
+
+        Returns
+        -------
+        str
+            PNG as base64.
+        """
+        samples = [sample() for sample in list(self.load().values())[:n_samples]]
+        return ImagePreview(preview_png(samples, labels=self._format == "labels"))
+
+    def _read(self, key: str) -> np.ndarray:
+        try:
+            return self._codec.decode(self._fs.cat_file(self._file(key)))
+        except (OSError, ValueError) as error:
+            raise KaryosegError(
+                f"{self._file(key)}: cannot be read back ({error}); needed: the file as it was written. Delete it and run "
+                f"the pipeline that writes it again."
+            ) from error
+
+    def _file(self, key: str) -> str:
+        return f"{self._path}/{key}{_SUFFIX}"
+
+    def _list_ids(self) -> set[str]:
+        self._fs.invalidate_cache(self._path)
+        if not self._fs.exists(self._path):
+            return set()
+        names = (str(path).rsplit("/", 1)[-1] for path in self._fs.ls(self._path, detail=False))
+        return {name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)}
+
+    def _read_index(self) -> dict[str, Any] | None:
+        try:
+            index: dict[str, Any] = json.loads(self._fs.cat_file(f"{self._path}/{_INDEX}"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise KaryosegError(
+                f"{self._path}/{_INDEX}: is damaged ({error}); needed: the file as it was written. Delete the folder "
+                f"and run the pipeline that writes it again."
+            ) from error
+        return index
+
+    def _write_index(self, samples: dict[str, str], *, complete: bool) -> None:
+        content = json.dumps({"complete": complete, "samples": samples}, indent=0)
+        write_whole(self._fs, f"{self._path}/{_INDEX}", content.encode())
+
+    def _exists(self) -> bool:
+        index = self._read_index()
+        return bool(index and index["complete"])
+
+    def _release(self) -> None:
+        self._fs.invalidate_cache(self._path)
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": self._path, "file_format": self._format}

@@ -1,0 +1,54 @@
+"""Tables, JSON and text whose earlier version stays until the new one is whole.
+
+The classes are those of kedro-datasets; only ``save`` differs: it writes to a temporary name and renames.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import PurePosixPath
+from typing import Any
+
+from kedro_datasets.json import json_dataset
+from kedro_datasets.pandas import csv_dataset, parquet_dataset
+from kedro_datasets.text import text_dataset
+
+from karyoseg.core.errors import KaryosegError
+from karyoseg.datasets.files import PART_SUFFIX
+
+
+class _WholeFileMixin:
+    """Save to ``<path>.part`` first, then rename."""
+
+    def save(self, data: Any) -> None:
+        final = self._get_save_path()  # type: ignore[attr-defined]
+        staged = copy.copy(self)
+        staged._filepath = PurePosixPath(f"{final}{PART_SUFFIX}")  # type: ignore[attr-defined]
+        staged._version = None  # type: ignore[attr-defined]
+        fs = self._fs  # type: ignore[attr-defined]
+        try:
+            fs.makedirs(str(final.parent), exist_ok=True)
+            super(_WholeFileMixin, staged).save(data)  # type: ignore[misc]
+            fs.mv(str(staged._filepath), str(final))  # type: ignore[attr-defined]
+        except OSError as error:
+            raise KaryosegError(
+                f"{final}: cannot be written ({error.strerror or error}); needed: a writable place with free space. "
+                f"Check permissions and disk, or choose another path."
+            ) from error
+        self._invalidate_cache()  # type: ignore[attr-defined]
+
+
+class CSVDataset(_WholeFileMixin, csv_dataset.CSVDataset):
+    """Table as CSV; see :class:`kedro_datasets.pandas.CSVDataset`."""
+
+
+class ParquetDataset(_WholeFileMixin, parquet_dataset.ParquetDataset):
+    """Table as Parquet; see :class:`kedro_datasets.pandas.ParquetDataset`."""
+
+
+class JSONDataset(_WholeFileMixin, json_dataset.JSONDataset):
+    """JSON document; see :class:`kedro_datasets.json.JSONDataset`."""
+
+
+class TextDataset(_WholeFileMixin, text_dataset.TextDataset):
+    """Text file; see :class:`kedro_datasets.text.TextDataset`."""
