@@ -1,0 +1,105 @@
+"""What every model family offers to the pipelines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+import pandas as pd
+
+from karyoseg.core.lazy import Lazy
+
+#: Called as ``augment(image, labels, seed)``; returns the changed pair.
+Augment = Callable[[np.ndarray, np.ndarray, tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Instances found in one image.
+
+    Parameters
+    ----------
+    labels : (Y, X) int32 ndarray
+        Label image; instance i of the other fields has label i + 1.
+    points : (n, 2) float ndarray
+        Centres, (y, x) [px].
+    prob : (n,) float ndarray
+        Object probability, 0..1.
+    polygons : (n, 2, n_rays) float ndarray
+        Outline vertices, (y, x) [px].
+    """
+
+    labels: np.ndarray
+    points: np.ndarray
+    prob: np.ndarray
+    polygons: np.ndarray
+
+
+@dataclass(frozen=True)
+class LabelledSamples:
+    """Samples to learn from, read when needed.
+
+    Parameters
+    ----------
+    images : mapping of str to Lazy
+        ``(Y, X)`` or ``(Y, X, C)`` float32 per id.
+    labels : mapping of str to Lazy
+        ``(Y, X)`` int32 per id, same shape.
+    """
+
+    images: Mapping[str, Lazy[np.ndarray]]
+    labels: Mapping[str, Lazy[np.ndarray]]
+
+    @property
+    def ids(self) -> list[str]:
+        """Sample ids in fixed order."""
+        return sorted(self.labels)
+
+
+class Segmenter(Protocol):
+    """A trained or trainable instance segmentation model."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies weights and thresholds."""
+
+    def fit(
+        self, train: LabelledSamples, validation: LabelledSamples, augment: Augment | None, options: Mapping[str, Any]
+    ) -> pd.DataFrame:
+        """Train; return the history, one row per epoch."""
+
+    def prepare(
+        self,
+        image: np.ndarray,
+        *,
+        where: str = "image",
+        pixel_size_um: float | None = None,
+        magnification: float | None = None,
+        diameter: float | None = None,
+        scale: float | None = None,
+    ) -> tuple[np.ndarray, float]:
+        """Turn a raw image into what `predict` expects; return it with its scale (prepared px per raw px)."""
+
+    def predict(
+        self,
+        image: np.ndarray,
+        *,
+        scale: float = 1.0,
+        out_shape: tuple[int, int] | None = None,
+        prob_thresh: float | None = None,
+        nms_thresh: float | None = None,
+    ) -> Prediction:
+        """Segment a prepared image; the result lies on the grid before scaling, of shape `out_shape`."""
+
+    def save(self, directory: Path) -> None:
+        """Write the model into a folder."""
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read the model from a folder."""
+
+    def describe(self) -> dict[str, Any]:
+        """Facts for reports and the model card."""

@@ -1,0 +1,243 @@
+"""One training from samples to a fitted network: checks, workspace, patches, loop, facts."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from stardist.models import StarDist2D
+
+import karyoseg
+from karyoseg.core.errors import KaryosegError, Problems
+from karyoseg.core.lazy import fingerprint
+from karyoseg.core.size import median_diameter
+from karyoseg.models.base import Augment, LabelledSamples
+from karyoseg.models.stardist.network import build, open_folder
+from karyoseg.models.stardist.patches import PatchStream, TargetSpec
+from karyoseg.models.stardist.pretrained import pretrained_folder
+from karyoseg.models.stardist.thresholds import Thresholds, search_thresholds
+from karyoseg.models.stardist.training import Workspace, run_training
+
+logger = logging.getLogger(__name__)
+
+_MAX_VAL_PATCHES = 128
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Result of a training."""
+
+    network: StarDist2D
+    history: pd.DataFrame
+    facts: dict[str, Any]
+
+    def search(self, predict_at: Callable[..., Any], nms_grid: Sequence[float]) -> Thresholds:
+        """Choose the thresholds on validation predictions and say which."""
+        best = search_thresholds(predict_at, nms_grid)
+        logger.info("Chosen thresholds: prob %.2f, nms %.2f (validation score %.4f)", best.prob, best.nms, best.score)
+        return best
+
+
+def fit(
+    directory: Path,
+    train: LabelledSamples,
+    validation: LabelledSamples,
+    augment: Augment | None,
+    options: Mapping[str, Any],
+) -> Fitted:
+    """Train a network.
+
+    Parameters
+    ----------
+    directory : Path
+        Working folder; a training of the same data and parameters found there is continued.
+    train, validation : LabelledSamples
+        Prepared samples.
+    augment : callable or None
+        Applied to every training patch.
+    options : mapping
+        Fields of ``TrainParams``, and ``config``: the fields of ``Config2D``.
+
+    Returns
+    -------
+    Fitted
+        Network with the best weights, its history and what should be remembered of the training.
+
+    Raises
+    ------
+    KaryosegError
+        If data and network do not fit together.
+    """
+    started = time.time()
+    sizes = check_samples(train, validation, options)
+    data = fingerprint({k: [train.images[k].fingerprint, train.labels[k].fingerprint] for k in train.ids}, validation.ids)
+    workspace = Workspace(directory, fingerprint(data, {k: v for k, v in options.items() if k not in ("epochs", "loggers")}))
+    keras.utils.set_random_seed(options["seed"])
+    network = _initial_network(directory, options)
+    stream, val_batch = _streams(network, train, validation, augment, options)
+    logger.info(
+        "Training on %d images (%d nuclei), validation on %d; %d epochs of %d batches of %d patches %s px",
+        len(train.ids),
+        sum(sizes.values()),
+        len(validation.ids),
+        options["epochs"],
+        options["steps_per_epoch"],
+        options["batch_size"],
+        "x".join(map(str, options["patch_size"])),
+    )
+    history = run_training(network, stream, val_batch, workspace, options)
+    facts = {
+        "name": options["name"],
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "data_fingerprint": data,
+        "n_train": len(train.ids),
+        "n_train_objects": sum(sizes.values()),
+        "n_validation": len(validation.ids),
+        "diameter": _typical_diameter(train),
+        "epochs_done": len(history),
+        "minutes": round(float(history["seconds"].sum()) / 60, 2),
+        "minutes_this_run": round((time.time() - started) / 60, 2),
+        "best_epoch": int(history.loc[history["val_loss"].idxmin(), "epoch"]),
+        "parameters": {k: v for k, v in options.items() if k not in ("config", "preparation")},
+        "versions": {p: version(p) for p in ("stardist", "csbdeep", "keras", "numpy")}
+        | {"karyoseg": karyoseg.__version__, "python": platform.python_version()},
+        "hardware": {"processor": platform.processor() or platform.machine(), "gpus": _gpu_names()},
+    }
+    return Fitted(network, history, facts)
+
+
+def check_samples(train: LabelledSamples, validation: LabelledSamples, options: Mapping[str, Any]) -> dict[str, int]:
+    """Check before the first epoch that data and network fit together.
+
+    Parameters
+    ----------
+    train, validation : LabelledSamples
+        Prepared samples.
+    options : mapping
+        See :func:`fit`.
+
+    Returns
+    -------
+    dict of str to int
+        Number of nuclei per training sample.
+
+    Raises
+    ------
+    KaryosegError
+        With every problem found.
+    """
+    for name, samples in (("train", train), ("val", validation)):
+        if not samples.ids:
+            raise KaryosegError(f"training: no samples in split '{name}'; needed: at least one. Check splits.csv.")
+    problems = Problems()
+    wanted = options["config"]["n_channel_in"]
+    sizes: dict[str, int] = {}
+    small = 0
+    for samples in (train, validation):
+        for key in samples.ids:
+            image, labels = samples.images[key](), samples.labels[key]()
+            channels = 1 if image.ndim == 2 else image.shape[-1]  # noqa: PLR2004
+            if image.shape[:2] != labels.shape:
+                problems.add(key, f"image {image.shape[:2]}, labels {labels.shape}", "equal sizes", "Run preprocess again.")
+            if channels != wanted:
+                problems.add(key, f"{channels} channel(s)", f"{wanted}", "Choose channels in preprocess.")
+            if samples is train:
+                sizes[key] = len(np.unique(labels[labels > 0]))
+            small += any(have < want for have, want in zip(labels.shape, options["patch_size"], strict=True))
+    problems.raise_if_any("training: samples do not fit the network")
+    if not any(sizes.values()):
+        raise KaryosegError(
+            f"training: none of the {len(sizes)} training images holds a nucleus; needed: at least one. Check the masks."
+        )
+    if small:
+        logger.warning(
+            "%d images are smaller than the patch of %s px; they are padded, the padding is not learnt from. "
+            "A smaller patch_size trains faster.",
+            small,
+            "x".join(map(str, options["patch_size"])),
+        )
+    return sizes
+
+
+def _initial_network(directory: Path, options: Mapping[str, Any]) -> StarDist2D:
+    init = options["init"]
+    if init["name"] == "scratch":
+        return build(options["config"], directory)
+    source = Path(init["path"]) if init["name"] == "model" else pretrained_folder(init["model"])
+    donor = open_folder(source)
+    wanted = options["config"]["n_channel_in"]
+    if donor.config.n_channel_in != wanted:
+        raise KaryosegError(
+            f"{source}: takes {donor.config.n_channel_in} channel(s), the training images have {wanted}; needed: the same "
+            f"number. Set colour or channels in preprocess, or start from another model."
+        )
+    training = {key: value for key, value in options["config"].items() if key.startswith("train_")}
+    config = {**vars(donor.config), **training}
+    stride = [pool**config["unet_n_depth"] * g for pool, g in zip(config["unet_pool"], config["grid"], strict=True)]
+    if any(patch % s for patch, s in zip(options["patch_size"], stride, strict=True)):
+        raise KaryosegError(
+            f"train.patch_size: {options['patch_size']} does not fit {source}; needed: multiples of {stride}. Change it."
+        )
+    network = build(config, directory)
+    network.keras_model.set_weights(donor.keras_model.get_weights())
+    logger.info("Fine-tuning %s", source)
+    return network
+
+
+def _streams(
+    network: StarDist2D,
+    train: LabelledSamples,
+    validation: LabelledSamples,
+    augment: Augment | None,
+    options: Mapping[str, Any],
+) -> tuple[PatchStream, tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]]:
+    config = network.config
+    crop = config.train_completion_crop if config.train_shape_completion else 0
+    spec = TargetSpec(config.n_rays, tuple(config.grid), crop, bool(options["use_gpu"]))
+    patch_size = (options["patch_size"][0], options["patch_size"][1])
+    stream = PatchStream(
+        train,
+        spec,
+        patch_size=patch_size,
+        batch_size=options["batch_size"],
+        steps=options["steps_per_epoch"],
+        foreground=options["foreground_only"],
+        augment=augment,
+        seed=options["seed"],
+        cache_bytes=options["cache_gb"] * 1e9,
+        workers=options["workers"],
+    )
+    n_val = options["n_val_patches"] or min(len(validation.ids), _MAX_VAL_PATCHES)
+    fixed = PatchStream(
+        validation,
+        spec,
+        patch_size=patch_size,
+        batch_size=n_val,
+        steps=1,
+        foreground=options["foreground_only"],
+        seed=options["seed"],
+        cache_bytes=0,
+    )
+    return stream, fixed[0]
+
+
+def _typical_diameter(samples: LabelledSamples) -> float | None:
+    """Median over the images of the median nucleus diameter [px]."""
+    diameters = [median_diameter(samples.labels[key]()) for key in samples.ids]
+    known = [value for value in diameters if np.isfinite(value)]
+    return round(float(np.median(known)), 2) if known else None
+
+
+def _gpu_names() -> list[str]:
+    import tensorflow as tf
+
+    return [device.name for device in tf.config.list_physical_devices("GPU")]

@@ -1,0 +1,301 @@
+"""StarDist as a :class:`karyoseg.models.base.Segmenter`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pandas as pd
+
+from karyoseg.core.errors import KaryosegError
+from karyoseg.core.preparation import ImageFacts, Preparation
+from karyoseg.core.size import estimate_diameter
+from karyoseg.models.base import Augment, LabelledSamples, Prediction
+from karyoseg.models.stardist.card import model_card
+
+if TYPE_CHECKING:  # TensorFlow is imported only when a network is needed
+    from stardist.models import StarDist2D
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS, CONFIG, THRESHOLDS = "weights_best.h5", "config.json", "thresholds.json"
+TRAINING, HISTORY, CARD = "training.json", "history.csv", "model_card.md"
+_FILES = (CONFIG, THRESHOLDS, WEIGHTS, TRAINING, HISTORY, CARD)
+
+
+class StarDistSegmenter:
+    """A StarDist model folder.
+
+    Parameters
+    ----------
+    directory : Path
+        Folder that holds, or will hold, the model.
+    training : mapping, optional
+        Content of training.json: how images are prepared and how the model came to be.
+
+    Examples
+    --------
+    >>> model = StarDistSegmenter.load(Path("data/06_models/stardist"))  # doctest: +SKIP
+    >>> image, scale = model.prepare(raw)  # doctest: +SKIP
+    >>> model.predict(image, scale=scale, out_shape=raw.shape[:2]).labels  # doctest: +SKIP
+    """
+
+    def __init__(self, directory: Path, training: Mapping[str, Any] | None = None):
+        self.directory = Path(directory)
+        self.training: dict[str, Any] = dict(training or {})
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Open a model folder; the network is read at the first prediction.
+
+        Parameters
+        ----------
+        directory : Path
+            Folder with config.json and weights_best.h5; training.json is optional, so folders of plain StarDist open too.
+
+        Returns
+        -------
+        StarDistSegmenter
+            The model.
+
+        Raises
+        ------
+        KaryosegError
+            If the folder holds no model.
+        """
+        directory = Path(directory)
+        missing = [name for name in (CONFIG, WEIGHTS) if not (directory / name).is_file()]
+        if missing:
+            raise KaryosegError(
+                f"{directory}: no model there ({' and '.join(missing)} missing); needed: a folder with {CONFIG} and "
+                f"{WEIGHTS}. Train one with `kedro run --pipeline train`, pull one with dvc, or give another path."
+            )
+        try:
+            path = directory / TRAINING
+            return cls(directory, json.loads(path.read_text()) if path.is_file() else None)
+        except ValueError as error:
+            raise KaryosegError(f"{path}: is not valid JSON ({error}). Restore the file or train again.") from error
+
+    def save(self, directory: Path) -> None:
+        """Copy the model files into a folder.
+
+        Parameters
+        ----------
+        directory : Path
+            Target; made if needed.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in _FILES:
+            if (self.directory / name).is_file():
+                shutil.copy2(self.directory / name, directory / name)
+        if (self.directory / "logs").is_dir():
+            shutil.copytree(self.directory / "logs", directory / "logs", dirs_exist_ok=True)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Content of config.json."""
+        config: dict[str, Any] = json.loads((self.directory / CONFIG).read_text())
+        return config
+
+    @property
+    def n_channels(self) -> int:
+        """Channels the network takes."""
+        return int(self.config["n_channel_in"])
+
+    @property
+    def preparation(self) -> Preparation:
+        """How raw images are prepared."""
+        default = {"colour": "gray" if self.n_channels == 1 else "keep"}
+        return Preparation.from_dict(self.training.get("preparation", default))
+
+    @property
+    def diameter(self) -> float | None:
+        """Median nucleus diameter seen in training [px of the prepared image]; None if unknown."""
+        value = self.training.get("diameter")
+        return None if value is None else float(value)
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Probability and NMS threshold."""
+        path = self.directory / THRESHOLDS
+        return json.loads(path.read_text()) if path.is_file() else {"prob": 0.5, "nms": 0.4}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of weights, configuration, thresholds and preparation."""
+        digest = hashlib.sha256()
+        for name in (CONFIG, THRESHOLDS, WEIGHTS):
+            path = self.directory / name
+            digest.update(path.read_bytes() if path.is_file() else b"")
+        digest.update(json.dumps(self.preparation.to_dict(), sort_keys=True, default=str).encode())
+        return digest.hexdigest()[:32]
+
+    @cached_property
+    def network(self) -> StarDist2D:
+        """The network; read on first use."""
+        from karyoseg.models.stardist.network import open_folder
+
+        return open_folder(self.directory)
+
+    def prepare(
+        self,
+        image: np.ndarray,
+        *,
+        where: str = "image",
+        pixel_size_um: float | None = None,
+        magnification: float | None = None,
+        diameter: float | None = None,
+        scale: float | None = None,
+    ) -> tuple[np.ndarray, float]:
+        """Turn a raw image into network input.
+
+        Parameters
+        ----------
+        image : (Y, X) or (Y, X, C) ndarray
+            Raw image of any real dtype.
+        where : str
+            File or id, named in errors.
+        pixel_size_um, magnification, diameter : float, optional
+            What is known about the image [um, x, px].
+        scale : float, optional
+            Prepared pixels per raw pixel; None derives it from the recipe of the model.
+
+        Returns
+        -------
+        image : (Y', X') or (Y', X', C') float32 ndarray
+            Prepared image.
+        scale : float
+            The scale used.
+
+        Raises
+        ------
+        KaryosegError
+            If the image has other channels than the model, or its size cannot be derived.
+        """
+        recipe = self.preparation
+        probe = recipe.apply(image[:2, :2], where=where)
+        channels = 1 if probe.ndim == 2 else probe.shape[-1]  # noqa: PLR2004
+        if channels != self.n_channels:
+            raise KaryosegError(
+                f"{where}: {channels} channel(s) after selection, the model {self.directory} takes {self.n_channels}; "
+                f"needed: the same number. Choose channels, or use a model trained on such images."
+            )
+        if scale is None:
+            if recipe.rescale["name"] == "diameter" and diameter is None:
+                estimate = estimate_diameter(image)
+                diameter = estimate if np.isfinite(estimate) else float(recipe.rescale["target"])
+            elif recipe.rescale["name"] == "none" and diameter is not None and self.diameter:
+                recipe = Preparation.from_dict(
+                    {**recipe.to_dict(), "rescale": {"name": "diameter", "target": self.diameter}}
+                )
+            scale = recipe.scale_for(ImageFacts(where, magnification, pixel_size_um, diameter))
+        return recipe.apply(image, scale, where=where), scale
+
+    def predict(
+        self,
+        image: np.ndarray,
+        *,
+        scale: float = 1.0,
+        out_shape: tuple[int, int] | None = None,
+        prob_thresh: float | None = None,
+        nms_thresh: float | None = None,
+    ) -> Prediction:
+        """Segment a prepared image; see :meth:`karyoseg.models.base.Segmenter.predict`.
+
+        Parameters
+        ----------
+        image : (Y, X) or (Y, X, C) float32 ndarray
+            Prepared image.
+        scale : float
+            Prepared pixels per output pixel; used if `out_shape` is not given.
+        out_shape : tuple of int, optional
+            Size of the output (Y, X) [px].
+        prob_thresh, nms_thresh : float, optional
+            In place of the model's own thresholds, 0..1.
+
+        Returns
+        -------
+        Prediction
+            Instances on the output grid.
+        """
+        from karyoseg.models.stardist.network import candidates, suppress
+
+        prob = self.thresholds["prob"] if prob_thresh is None else prob_thresh
+        nms = self.thresholds["nms"] if nms_thresh is None else nms_thresh
+        shape = (image.shape[0], image.shape[1])
+        out_shape = out_shape or (max(1, round(shape[0] / scale)), max(1, round(shape[1] / scale)))
+        found = candidates(self.network, image, prob)
+        return suppress(*found, nms_thresh=nms, shape=shape, out_shape=out_shape)
+
+    def fit(
+        self, train: LabelledSamples, validation: LabelledSamples, augment: Augment | None, options: Mapping[str, Any]
+    ) -> pd.DataFrame:
+        """Train, choose thresholds on the validation samples and write the model folder.
+
+        Parameters
+        ----------
+        train, validation : LabelledSamples
+            Prepared samples.
+        augment : callable or None
+            Applied to every training patch.
+        options : mapping
+            Fields of ``TrainParams``, and ``config``: the fields of ``Config2D``.
+
+        Returns
+        -------
+        DataFrame
+            One row per epoch.
+        """
+        from karyoseg.models.stardist import fitting
+
+        fitted = fitting.fit(self.directory, train, validation, augment, options)
+        self.network = fitted.network
+        thresholds = fitted.search(self._validation_predictions(fitted.network, validation), options["nms_grid"])
+        self._write(fitted.facts, fitted.history, thresholds)
+        return fitted.history
+
+    def _validation_predictions(self, network: StarDist2D, validation: LabelledSamples) -> Any:
+        from karyoseg.models.stardist.network import candidates, suppress
+        from karyoseg.models.stardist.thresholds import PROB_GRID
+
+        found = {key: candidates(network, validation.images[key](), float(PROB_GRID[0])) for key in validation.ids}
+
+        def predict_at(nms: float) -> Iterator[tuple[np.ndarray, Prediction]]:
+            for key in validation.ids:
+                truth = validation.labels[key]()
+                yield truth, suppress(*found[key], nms_thresh=nms, shape=truth.shape, out_shape=truth.shape)
+
+        return predict_at
+
+    def _write(self, facts: Mapping[str, Any], history: pd.DataFrame, thresholds: Any) -> None:
+        from karyoseg.models.stardist.training import replace_text
+
+        self.training = {**self.training, **facts, "validation_score": thresholds.score}
+        replace_text(self.directory / THRESHOLDS, json.dumps({"prob": thresholds.prob, "nms": thresholds.nms}))
+        replace_text(self.directory / TRAINING, json.dumps(self.training, indent=2, default=str))
+        replace_text(self.directory / CARD, model_card(self.training, self.config, self.thresholds, history))
+        self.__dict__.pop("fingerprint", None)
+
+    def describe(self) -> dict[str, Any]:
+        """Return facts for reports.
+
+        Returns
+        -------
+        dict
+            Family, folder, thresholds, configuration and training facts.
+        """
+        return {
+            "family": "StarDist2D",
+            "directory": str(self.directory),
+            "fingerprint": self.fingerprint,
+            "thresholds": self.thresholds,
+            "config": self.config,
+            "training": self.training,
+        }

@@ -1,0 +1,102 @@
+"""Choice of the probability and non-maximum suppression thresholds on validation images.
+
+Candidates are predicted once per image. Greedy non-maximum suppression visits candidates by descending probability,
+so the result at a higher probability threshold is the result at the lowest one without its less probable instances;
+the same holds for the rendered label image. One suppression and one IoU matrix per image and NMS threshold therefore
+serve all probability thresholds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from karyoseg.core.metrics import iou_matrix, true_positives
+from karyoseg.models.base import Prediction
+
+logger = logging.getLogger(__name__)
+
+PROB_GRID = np.round(np.arange(0.20, 0.91, 0.02), 2)
+_FALLBACK = (0.5, 0.4)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Chosen thresholds and their score on the validation images.
+
+    Parameters
+    ----------
+    prob : float
+        Smallest object probability, 0..1.
+    nms : float
+        Largest overlap of two instances kept, 0..1.
+    score : float
+        Mean over the IoU thresholds of the pooled TP / (TP + FP + FN).
+    """
+
+    prob: float
+    nms: float
+    score: float
+
+
+def search_thresholds(
+    predict_at: Callable[[float], Iterable[tuple[np.ndarray, Prediction]]],
+    nms_grid: Sequence[float] = (0.3, 0.4, 0.5),
+    prob_grid: np.ndarray = PROB_GRID,
+    iou_thresholds: Sequence[float] = (0.3, 0.5, 0.7),
+) -> Thresholds:
+    """Find the thresholds with the best score.
+
+    Parameters
+    ----------
+    predict_at : callable
+        Given an NMS threshold, yields ``(true labels, prediction at prob_grid[0])`` per validation image.
+    nms_grid : sequence of float
+        NMS thresholds to try.
+    prob_grid : (P,) ndarray
+        Probability thresholds to try, ascending.
+    iou_thresholds : sequence of float
+        IoU thresholds the score averages over, as in ``stardist.optimize_thresholds``.
+
+    Returns
+    -------
+    Thresholds
+        The best pair; of equal ones that in the middle of the plateau.
+    """
+    best = Thresholds(*_FALLBACK, score=-1.0)
+    for nms in nms_grid:
+        counts = np.zeros((len(iou_thresholds), len(prob_grid), 3), dtype=np.int64)  # tp, n_pred, n_true
+        for truth, prediction in predict_at(nms):
+            counts += _count(truth, prediction, prob_grid, iou_thresholds)
+        tp, n_pred, n_true = np.moveaxis(counts, -1, 0)
+        score = (tp / np.maximum(n_pred + n_true - tp, 1)).mean(axis=0)
+        plateau = np.flatnonzero(score >= score.max() - 1e-3)
+        chosen = plateau[len(plateau) // 2]
+        logger.info("Thresholds: nms %.2f -> best prob %.2f, score %.4f", nms, prob_grid[chosen], score[chosen])
+        if score[chosen] > best.score:
+            best = Thresholds(float(prob_grid[chosen]), float(nms), float(score[chosen]))
+    if best.score <= 0:
+        logger.warning(
+            "Thresholds: no validation instance was found at any threshold; using prob %.2f, nms %.2f. "
+            "The model is hardly trained.",
+            *_FALLBACK,
+        )
+        return Thresholds(*_FALLBACK, score=0.0)
+    return best
+
+
+def _count(
+    truth: np.ndarray, prediction: Prediction, prob_grid: np.ndarray, iou_thresholds: Sequence[float]
+) -> np.ndarray:
+    """True positives, predicted and true instances, shape (IoU thresholds, prob thresholds, 3)."""
+    iou = iou_matrix(truth, prediction.labels)
+    n_true = iou.shape[0]
+    counts = np.zeros((len(iou_thresholds), len(prob_grid), 3), dtype=np.int64)
+    for p, threshold in enumerate(prob_grid):
+        kept = iou[:, prediction.prob >= threshold]
+        for i, needed in enumerate(iou_thresholds):
+            counts[i, p] = true_positives(kept, needed), kept.shape[1], n_true
+    return counts

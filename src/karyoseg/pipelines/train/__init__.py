@@ -1,0 +1,5 @@
+"""Training of a segmentation model."""
+
+from .pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

@@ -1,0 +1,47 @@
+"""Nodes of the train pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from karyoseg.core.augment import Augmenter
+from karyoseg.core.lazy import Lazy
+from karyoseg.core.splits import TRAIN, VALIDATION
+from karyoseg.models.base import LabelledSamples, Segmenter
+from karyoseg.models.stardist import StarDistSegmenter
+from karyoseg.params.preprocess import PreprocessParams
+from karyoseg.params.train import TrainParams
+
+Partitions = dict[str, Lazy[np.ndarray]]
+
+
+def train_model(
+    images: Partitions,
+    labels: Partitions,
+    manifest: pd.DataFrame,
+    splits: pd.DataFrame,
+    policy: dict[str, Any],
+    preprocess: PreprocessParams,
+    params: TrainParams,
+) -> tuple[Segmenter, pd.DataFrame]:
+    """Train on the train split; choose the best weights and the thresholds on the val split."""
+    segmenter = StarDistSegmenter(
+        Path(params.workspace) / params.name, {"preparation": preprocess.preparation().to_dict()}
+    )
+    config = params.config2d(n_channels=int(manifest["prepared_channels"].iloc[0]))
+    history = segmenter.fit(
+        _select(images, labels, splits, TRAIN),
+        _select(images, labels, splits, VALIDATION),
+        Augmenter(policy["transforms"]),
+        params.model_dump(mode="json") | {"config": config, "augmentation": policy},
+    )
+    return segmenter, history
+
+
+def _select(images: Partitions, labels: Partitions, splits: pd.DataFrame, split: str) -> LabelledSamples:
+    ids = splits.loc[splits["split"] == split, "id"]
+    return LabelledSamples({key: images[key] for key in ids}, {key: labels[key] for key in ids})
