@@ -1,0 +1,67 @@
+# `make run` and `make test` need Python 3.11+ with venv and pip; everything else comes from the lock files.
+PYTHON ?= python3
+VARIANT ?= cpu
+VENV ?= .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+export KEDRO_DISABLE_TELEMETRY := 1
+export DO_NOT_TRACK := 1
+export UV_SYSTEM_CERTS := 1
+
+.PHONY: help run test lint install install-dev viz docs lock bench clean
+
+help:            ## show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+$(VENV)/bin/uv: requirements/bootstrap.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "karyoseg needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/bootstrap.txt
+	@touch $@
+
+$(VENV)/.runtime: requirements/$(VARIANT).txt pyproject.toml | $(VENV)/bin/uv
+	$(UV) --require-hashes -r requirements/$(VARIANT).txt
+	$(UV) --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/uv
+	$(UV) --require-hashes -r requirements/dev.txt
+	$(UV) --no-deps --editable .
+	@touch $@ $(VENV)/.runtime
+
+install: $(VENV)/.runtime      ## install what runs need (VARIANT=gpu for NVIDIA GPUs)
+install-dev: $(VENV)/.dev      ## also install linters, tests and docs
+
+run: install                   ## run the whole workflow on the embedded sample
+	$(BIN)/kedro run
+
+test: install-dev lint         ## linters and the whole test suite
+	$(BIN)/python -m pytest
+
+lint: install-dev              ## formatting, style, types, docstrings, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_docstrings.py
+
+viz: install                   ## look at the pipelines in the browser
+	$(BIN)/kedro viz run
+
+docs: install-dev              ## build the documentation into site/
+	$(BIN)/python scripts/write_parameter_reference.py
+	$(BIN)/mkdocs build --strict
+
+bench: install-dev             ## compare with plain stardist calls
+	$(BIN)/python -m benchmarks
+
+lock: $(VENV)/bin/uv           ## write the lock files anew
+	for variant in cpu gpu; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
+	  --generate-hashes --no-header --extra $$variant --extra track pyproject.toml -o requirements/$$variant.txt; done
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header \
+	  --extra cpu --extra dev -c requirements/cpu.txt pyproject.toml -o requirements/dev.txt
+	echo uv | $(BIN)/uv pip compile --quiet --universal --no-emit-index-url --generate-hashes --no-header - \
+	  -o requirements/bootstrap.txt
+
+clean:                         ## remove what runs have made; keeps downloads and models
+	rm -rf data/02_intermediate/* data/03_primary/* data/05_model_input/* data/07_model_output/* data/08_reporting/*

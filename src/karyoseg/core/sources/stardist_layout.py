@@ -1,0 +1,56 @@
+"""Layout of StarDist's examples: ``train/`` and ``test/``, each with ``images/`` and ``masks/``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from karyoseg.core.errors import Problems
+from karyoseg.core.sources.base import FileSource, SampleRecord, SourceOptions
+from karyoseg.core.sources.names import locate, pair, stem, subfolder, unique_ids
+
+
+def _is_split(folder: Path | None) -> bool:
+    return folder is not None and subfolder(folder, "images") is not None
+
+
+def open_stardist(folder: Path, options: SourceOptions) -> FileSource:
+    """Open a data set in the layout of StarDist's examples; either split may be missing.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder with ``train/`` and ``test/``, or one that holds it.
+    options : SourceOptions
+        Class, pixel size and axes.
+
+    Returns
+    -------
+    FileSource
+        The samples.
+    """
+    root = locate(
+        folder,
+        lambda p: _is_split(subfolder(p, "train")) or _is_split(subfolder(p, "test")),
+        "stardist",
+        "train/ and test/, each with images/ and masks/",
+    )
+    problems = Problems()
+    found: list[tuple[str, Path, Path]] = []
+    for split in ("train", "test"):
+        part = subfolder(root, split)
+        if part is None:
+            continue
+        images, masks = subfolder(part, "images"), subfolder(part, "masks")
+        if images is None or masks is None:
+            missing = "images/" if images is None else "masks/"
+            problems.add(
+                str(part), f"no {missing}", "images/ and masks/", "Add the folder, or remove this split."
+            )
+            continue
+        found += [(split, image, mask) for image, mask in pair(images, masks, problems)]
+    ids = unique_ids([(split, stem(image)) for split, image, _ in found])
+    records = [
+        SampleRecord(sample_id, image, (mask,), split=split, sample_class=options.sample_class)
+        for sample_id, (split, image, mask) in zip(ids, found, strict=True)
+    ]
+    return FileSource("stardist", records, problems, options)

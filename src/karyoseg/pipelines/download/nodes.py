@@ -1,0 +1,113 @@
+"""Nodes of the download pipeline."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from karyoseg.core.archive import extract
+from karyoseg.core.checks import inspect_source
+from karyoseg.core.errors import KaryosegError
+from karyoseg.core.fetch import cache_name, fetch
+from karyoseg.core.lazy import Lazy, fingerprint
+from karyoseg.core.sources import Source, SourceOptions, open_source
+from karyoseg.core.sources.sample import write_sample
+from karyoseg.params.download import DatasetParams
+
+logger = logging.getLogger(__name__)
+
+Partitions = dict[str, Lazy[np.ndarray]]
+DECODER = 1
+"""Raise it when the same files decode to other arrays, so that stored samples are written anew."""
+
+
+def fetch_dataset(params: DatasetParams) -> dict[str, str]:
+    """Bring the data set to this disk and unpack it, once."""
+    url = params.url
+    if (
+        params.layout == "sample"
+    ):  # written anew each time: it takes seconds, and the same bytes are not unpacked again
+        url = str(params.directory / "sample.zip")
+        write_sample(Path(url), **params.sample.model_dump())
+    fetched = fetch(url, params.directory, params.sha256, params.retries, timeout=params.timeout)
+    folder = fetched.path
+    if not folder.is_dir():
+        folder = extract(
+            fetched.path,
+            params.directory / cache_name(url).partition(".")[0],
+            sha256=fetched.sha256,
+            max_files=params.max_files,
+            max_bytes=int(params.max_gigabytes * 1e9),
+        )
+    return {"url": fetched.url, "path": folder.as_posix(), "sha256": fetched.sha256, "layout": params.layout}
+
+
+def inspect_samples(fetched: dict[str, str], params: DatasetParams) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read every sample once; return the manifest and the table of problems."""
+    manifest, problems = inspect_source(_open(fetched, params))
+    if params.on_bad_sample == "stop" or manifest.empty:
+        problems.raise_if_any(
+            f"{fetched['path']} has bad samples; mend them, or set dataset.on_bad_sample=skip to go on "
+            "without them"
+        )
+    if len(problems):
+        logger.warning("Left out bad samples: %d problems, listed in download_problems.", len(problems))
+    counts = manifest["split"].replace("", "not split").value_counts()
+    logger.info("%d samples: %s", len(manifest), ", ".join(f"{name} {n}" for name, n in counts.items()))
+    return manifest, pd.DataFrame(problems.rows(), columns=["where", "found", "needed", "advice"])
+
+
+def read_images(fetched: dict[str, str], manifest: pd.DataFrame, params: DatasetParams) -> Partitions:
+    """Give every image of the manifest, to be read one at a time."""
+    source = _open(fetched, params)
+    return {
+        key: Lazy(
+            partial(_image, source, key),
+            fingerprint("image", DECODER, sha256, params.layout, params.axes),
+        )
+        for key, sha256 in zip(manifest["id"], manifest["image_sha256"], strict=True)
+    }
+
+
+def read_labels(fetched: dict[str, str], manifest: pd.DataFrame, params: DatasetParams) -> Partitions:
+    """Give the labels of every annotated sample, to be read one at a time."""
+    source = _open(fetched, params)
+    return {
+        key: Lazy(partial(source.read_labels, key), fingerprint("labels", DECODER, sha256, params.layout))
+        for key, sha256 in zip(manifest["id"], manifest["label_sha256"], strict=True)
+        if sha256
+    }
+
+
+def _image(source: Source, sample_id: str) -> np.ndarray:
+    return source.read_image(sample_id).array
+
+
+def _open(fetched: dict[str, str], params: DatasetParams) -> Source:
+    if fetched["layout"] != params.layout:
+        raise KaryosegError(
+            f"The data set on disk was fetched as layout {fetched['layout']!r}, but dataset.layout is now "
+            f"{params.layout!r}. Run the whole download pipeline again."
+        )
+    options = SourceOptions(
+        origin="sample" if params.layout == "sample" else "real",
+        sample_class=params.sample_class,
+        pixel_size_um=params.pixel_size_um,
+        axes=params.axes,
+        test_ids=None if params.test_ids is None else _ids(params.test_ids),
+    )
+    return open_source(Path(fetched["path"]), params.layout, options)
+
+
+def _ids(path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(path.read_text("utf-8-sig").split())
+    except (OSError, UnicodeDecodeError) as error:
+        raise KaryosegError(
+            f"dataset.test_ids: {path} cannot be read ({error}). Needed: a text file with one sample id per "
+            "line."
+        ) from error
