@@ -66,7 +66,7 @@ def cache_name(url: str) -> str:
     Examples
     --------
     >>> cache_name("https://example.org/files/dataset.zip")
-    'dataset-4ead42dd.zip'
+    'dataset-3ba15bb6.zip'
     """
     last = unquote(PurePosixPath(urlsplit(url).path).name) or "dataset"
     stem, dot, suffix = last.partition(".")

@@ -45,9 +45,9 @@ def normalise(image: np.ndarray, pmin: float = 1.0, pmax: float = 99.8, *, joint
     # Nearly all pixels equal (sparse fields): fall back to the full range, so that the few bright ones survive.
     full = np.asarray(values.max(axis=axis, keepdims=axis is not None) - low, dtype=np.float32)
     span = np.where(span > 0, span, full)
-    return np.divide(values - low, span, out=np.zeros_like(values), where=np.broadcast_to(span > 0, values.shape)).astype(
-        np.float32
-    )
+    return np.divide(
+        values - low, span, out=np.zeros_like(values), where=np.broadcast_to(span > 0, values.shape)
+    ).astype(np.float32)
 
 
 def select_channels(

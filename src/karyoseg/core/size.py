@@ -95,7 +95,12 @@ def resize_image(image: np.ndarray, scale: float) -> np.ndarray:
         return image.astype(np.float32)
     shape = tuple(max(1, round(n * scale)) for n in image.shape[:2])
     out = resize(
-        image.astype(np.float32), shape + image.shape[2:], order=1, mode="reflect", anti_aliasing=scale < 1, preserve_range=True
+        image.astype(np.float32),
+        shape + image.shape[2:],
+        order=1,
+        mode="reflect",
+        anti_aliasing=scale < 1,
+        preserve_range=True,
     )
     return out.astype(np.float32)
 
@@ -123,6 +128,7 @@ def resize_labels(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     if labels.shape == tuple(shape):
         return labels
     rows, columns = (
-        np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1) for new, old in zip(shape, labels.shape, strict=True)
+        np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1)
+        for new, old in zip(shape, labels.shape, strict=True)
     )
     return labels[np.ix_(rows, columns)]

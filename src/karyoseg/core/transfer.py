@@ -27,6 +27,13 @@ _SERVER_ERROR = 500
 _BUSY = {408, 425, 429}
 
 
+class _Bar(tqdm):
+    """Progress bar that is always true: pooch asks for the truth of its bar, tqdm gives that of its total."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
 class Transient(Exception):
     """A failure that another try may mend."""
 
@@ -123,7 +130,7 @@ def download(url: str, part: Path, timeout: float) -> None:
 def _download_http(url: str, part: Path, timeout: float) -> None:
     """Download with pooch's downloader; a body shorter than announced raises, as urllib3 counts the bytes."""
     shown = public_url(url)
-    with tqdm(desc=f"downloading {shown}", unit="B", unit_scale=True, disable=None) as bar:
+    with _Bar(desc=f"downloading {shown}", unit="B", unit_scale=True, disable=None) as bar:
         # Without compression on the way, progress and length are those of the file.
         headers = {"Accept-Encoding": "identity"}
         get = HTTPDownloader(progressbar=bar, chunk_size=_CHUNK, timeout=timeout, headers=headers)

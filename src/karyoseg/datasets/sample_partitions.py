@@ -103,7 +103,8 @@ class SamplePartitions(AbstractDataset[dict[str, Lazy[np.ndarray]], dict[str, La
                 f"of them. Run that pipeline again: it continues where it stopped."
             )
         return {
-            key: Lazy(partial(self._read, key), f"{mark}:{self._format}") for key, mark in sorted(index["samples"].items())
+            key: Lazy(partial(self._read, key), f"{mark}:{self._format}")
+            for key, mark in sorted(index["samples"].items())
         }
 
     def save(self, data: dict[str, Lazy[np.ndarray]]) -> None:
@@ -116,15 +117,23 @@ class SamplePartitions(AbstractDataset[dict[str, Lazy[np.ndarray]], dict[str, La
         """
         stored = (self._read_index() or {"samples": {}})["samples"]
         present = self._list_ids()
-        done = {key: mark for key, mark in stored.items() if key in present and key in data and data[key].fingerprint == mark}
+        done = {
+            key: mark
+            for key, mark in stored.items()
+            if key in present and key in data and data[key].fingerprint == mark
+        }
         todo = [key for key in data if key not in done]
         if done and todo:
-            logger.info("%s: %d of %d samples are up to date, %d to do", self._path, len(done), len(data), len(todo))
+            logger.info(
+                "%s: %d of %d samples are up to date, %d to do", self._path, len(done), len(data), len(todo)
+            )
         # Forget what is about to change before changing it: a kill in between must not leave a wrong fingerprint.
         self._write_index(done, complete=False)
         flushed = time.monotonic()
         try:
-            for key in tqdm(todo, desc=self._path.rsplit("/", 2)[-1], unit="sample", disable=None, leave=False):
+            for key in tqdm(
+                todo, desc=self._path.rsplit("/", 2)[-1], unit="sample", disable=None, leave=False
+            ):
                 write_whole(self._fs, self._file(key), self._codec.encode(data[key]()))
                 done[key] = data[key].fingerprint
                 if time.monotonic() - flushed > _FLUSH_SECONDS:

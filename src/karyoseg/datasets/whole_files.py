@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import copy
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
+import pandas as pd
 from kedro_datasets.json import json_dataset
 from kedro_datasets.pandas import csv_dataset, parquet_dataset
 from kedro_datasets.text import text_dataset
@@ -38,8 +39,27 @@ class _WholeFileMixin:
         self._invalidate_cache()  # type: ignore[attr-defined]
 
 
+_TEXT = ("id", "class", "split", "group", "image", "source", "origin", "dtype", "image_sha256", "label_sha256")
+
+
 class CSVDataset(_WholeFileMixin, csv_dataset.CSVDataset):
-    """Table as CSV; see :class:`kedro_datasets.pandas.CSVDataset`."""
+    """Table as CSV; see :class:`kedro_datasets.pandas.CSVDataset`.
+
+    Ids, classes and the like are text, also those that look like numbers ("001") or like "NA"; empty stays empty text.
+    """
+
+    DEFAULT_LOAD_ARGS: ClassVar[dict[str, Any]] = {
+        "dtype": dict.fromkeys(_TEXT, str),
+        "keep_default_na": False,
+        "na_values": [""],
+    }
+
+    def load(self) -> pd.DataFrame:
+        """Read the table."""
+        table = super().load()
+        text = [name for name in _TEXT if name in table]
+        table[text] = table[text].fillna("")
+        return table
 
 
 class ParquetDataset(_WholeFileMixin, parquet_dataset.ParquetDataset):

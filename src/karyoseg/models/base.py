@@ -67,7 +67,11 @@ class Segmenter(Protocol):
         """Identifies weights and thresholds."""
 
     def fit(
-        self, train: LabelledSamples, validation: LabelledSamples, augment: Augment | None, options: Mapping[str, Any]
+        self,
+        train: LabelledSamples,
+        validation: LabelledSamples,
+        augment: Augment | None,
+        options: Mapping[str, Any],
     ) -> pd.DataFrame:
         """Train; return the history, one row per epoch."""
 

@@ -123,7 +123,9 @@ class TrainParams(Params):
     """Patch (y, x) [px of the prepared image]; a multiple of the network's stride."""
     learning_rate: float = Field(default=3e-4, gt=0)
     """Learning rate of Adam."""
-    schedule: Annotated[ConstantRate | CosineRate | PlateauRate, Field(discriminator="name")] = PlateauRate(name="plateau")
+    schedule: Annotated[ConstantRate | CosineRate | PlateauRate, Field(discriminator="name")] = PlateauRate(
+        name="plateau"
+    )
     """Learning rate schedule."""
     early_stopping: int = Field(default=0, ge=0)
     """Stop after so many epochs without a better validation loss; 0 never stops early."""
@@ -133,7 +135,10 @@ class TrainParams(Params):
     """Weight that pulls distances in the background to 0 (train_background_reg)."""
     dist_loss: Literal["mae", "mse", "iou"] = "mae"
     """Loss of the distances (train_dist_loss)."""
-    loss_weights: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2, max_length=2)] = [1.0, 0.2]
+    loss_weights: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2, max_length=2)] = [
+        1.0,
+        0.2,
+    ]
     """Weights of probability and distance loss (train_loss_weights)."""
     shape_completion: bool = False
     """Learn whole shapes of nuclei cut by the patch border (train_shape_completion)."""
@@ -157,7 +162,9 @@ class TrainParams(Params):
     @model_validator(mode="after")
     def _patch_fits_network(self) -> Self:
         crop = 2 * self.completion_crop if self.shape_completion else 0
-        for axis, patch, pool, grid in zip("yx", self.patch_size, self.network.unet_pool, self.network.grid, strict=True):
+        for axis, patch, pool, grid in zip(
+            "yx", self.patch_size, self.network.unet_pool, self.network.grid, strict=True
+        ):
             stride = pool**self.network.unet_n_depth * grid
             if self.init.name == "scratch" and (patch <= crop or (patch - crop) % stride):
                 raise ValueError(

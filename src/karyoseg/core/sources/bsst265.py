@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from karyoseg.core.errors import KaryosegError, Problems
@@ -25,7 +25,7 @@ _IMAGE_SUFFIX = re.compile(r"\.(tiff?|png|jpe?g|bmp)$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class _Row:
-    """One line of the table."""
+    """One line of the table; `split` is empty if it is not usable."""
 
     name: str
     line: int
@@ -127,11 +127,14 @@ def _read_table(path: Path, problems: Problems) -> dict[str, _Row]:
         where = f"{path}, line {lines.line_num}"
         split = values.get("traintestsetsplit", "").lower()
         key = _key(_IMAGE_SUFFIX.sub("", name))
-        if split not in ("train", "test"):
-            problems.add(where, f"split {split!r} of {name}", "train or test", "Correct the table.")
-        elif key in rows:
+        if key in rows:
             problems.add(where, f"{name} listed again", "one row per image", "Remove one of the rows.")
+            if split != rows[key].split:  # which of both holds is not ours to guess: leave the sample out
+                rows[key] = replace(rows[key], split="")
         else:
+            if split not in ("train", "test"):
+                problems.add(where, f"split {split!r} of {name}", "train or test", "Correct the table.")
+                split = ""
             test_class = values.get("testsetclass", "").strip("-")
             rows[key] = _Row(name, lines.line_num, split, test_class, values.get("magnification", ""))
     return rows
@@ -173,4 +176,4 @@ def _report_gaps(
                 "image, mask and row for each sample",
                 "Add what is missing, or remove the rest of this sample.",
             )
-    return sorted(rows.keys() & images.keys() & masks.keys())
+    return sorted(key for key in rows.keys() & images.keys() & masks.keys() if rows[key].split)

@@ -13,7 +13,10 @@ _CITATION = (
 
 
 def model_card(
-    training: Mapping[str, Any], config: Mapping[str, Any], thresholds: Mapping[str, float], history: pd.DataFrame
+    training: Mapping[str, Any],
+    config: Mapping[str, Any],
+    thresholds: Mapping[str, float],
+    history: pd.DataFrame,
 ) -> str:
     """Write the model card.
 

@@ -43,7 +43,9 @@ class Fitted:
     def search(self, predict_at: Callable[..., Any], nms_grid: Sequence[float]) -> Thresholds:
         """Choose the thresholds on validation predictions and say which."""
         best = search_thresholds(predict_at, nms_grid)
-        logger.info("Chosen thresholds: prob %.2f, nms %.2f (validation score %.4f)", best.prob, best.nms, best.score)
+        logger.info(
+            "Chosen thresholds: prob %.2f, nms %.2f (validation score %.4f)", best.prob, best.nms, best.score
+        )
         return best
 
 
@@ -79,8 +81,12 @@ def fit(
     """
     started = time.time()
     sizes = check_samples(train, validation, options)
-    data = fingerprint({k: [train.images[k].fingerprint, train.labels[k].fingerprint] for k in train.ids}, validation.ids)
-    workspace = Workspace(directory, fingerprint(data, {k: v for k, v in options.items() if k not in ("epochs", "loggers")}))
+    data = fingerprint(
+        {k: [train.images[k].fingerprint, train.labels[k].fingerprint] for k in train.ids}, validation.ids
+    )
+    workspace = Workspace(
+        directory, fingerprint(data, {k: v for k, v in options.items() if k not in ("epochs", "loggers")})
+    )
     keras.utils.set_random_seed(options["seed"])
     network = _initial_network(directory, options)
     stream, val_batch = _streams(network, train, validation, augment, options)
@@ -115,7 +121,9 @@ def fit(
     return Fitted(network, history, facts)
 
 
-def check_samples(train: LabelledSamples, validation: LabelledSamples, options: Mapping[str, Any]) -> dict[str, int]:
+def check_samples(
+    train: LabelledSamples, validation: LabelledSamples, options: Mapping[str, Any]
+) -> dict[str, int]:
     """Check before the first epoch that data and network fit together.
 
     Parameters
@@ -137,7 +145,9 @@ def check_samples(train: LabelledSamples, validation: LabelledSamples, options: 
     """
     for name, samples in (("train", train), ("val", validation)):
         if not samples.ids:
-            raise KaryosegError(f"training: no samples in split '{name}'; needed: at least one. Check splits.csv.")
+            raise KaryosegError(
+                f"training: no samples in split '{name}'; needed: at least one. Check splits.csv."
+            )
     problems = Problems()
     wanted = options["config"]["n_channel_in"]
     sizes: dict[str, int] = {}
@@ -147,7 +157,12 @@ def check_samples(train: LabelledSamples, validation: LabelledSamples, options: 
             image, labels = samples.images[key](), samples.labels[key]()
             channels = 1 if image.ndim == 2 else image.shape[-1]  # noqa: PLR2004
             if image.shape[:2] != labels.shape:
-                problems.add(key, f"image {image.shape[:2]}, labels {labels.shape}", "equal sizes", "Run preprocess again.")
+                problems.add(
+                    key,
+                    f"image {image.shape[:2]}, labels {labels.shape}",
+                    "equal sizes",
+                    "Run preprocess again.",
+                )
             if channels != wanted:
                 problems.add(key, f"{channels} channel(s)", f"{wanted}", "Choose channels in preprocess.")
             if samples is train:
@@ -182,7 +197,10 @@ def _initial_network(directory: Path, options: Mapping[str, Any]) -> StarDist2D:
         )
     training = {key: value for key, value in options["config"].items() if key.startswith("train_")}
     config = {**vars(donor.config), **training}
-    stride = [pool**config["unet_n_depth"] * g for pool, g in zip(config["unet_pool"], config["grid"], strict=True)]
+    stride = [
+        pool ** config["unet_n_depth"] * g
+        for pool, g in zip(config["unet_pool"], config["grid"], strict=True)
+    ]
     if any(patch % s for patch, s in zip(options["patch_size"], stride, strict=True)):
         raise KaryosegError(
             f"train.patch_size: {options['patch_size']} does not fit {source}; needed: multiples of {stride}. Change it."

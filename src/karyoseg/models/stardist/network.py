@@ -84,7 +84,9 @@ def open_folder(directory: Path) -> StarDist2D:
     return model
 
 
-def candidates(model: StarDist2D, image: np.ndarray, prob_thresh: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def candidates(
+    model: StarDist2D, image: np.ndarray, prob_thresh: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Predict all polygon candidates of an image, tile by tile if it is large.
 
     Parameters

@@ -131,7 +131,9 @@ class TargetSpec:
             weight = prob
         weight = np.where(ignored, 0, weight)
         prob = np.where(ignored, NOT_ANNOTATED, prob)
-        return prob[..., None].astype(np.float32), np.concatenate([dist, weight[..., None]], -1).astype(np.float32)
+        return prob[..., None].astype(np.float32), np.concatenate([dist, weight[..., None]], -1).astype(
+            np.float32
+        )
 
 
 class PatchStream(keras.utils.PyDataset):

@@ -81,7 +81,9 @@ class StarDistSegmenter:
             path = directory / TRAINING
             return cls(directory, json.loads(path.read_text()) if path.is_file() else None)
         except ValueError as error:
-            raise KaryosegError(f"{path}: is not valid JSON ({error}). Restore the file or train again.") from error
+            raise KaryosegError(
+                f"{path}: is not valid JSON ({error}). Restore the file or train again."
+            ) from error
 
     def save(self, directory: Path) -> None:
         """Copy the model files into a folder.
@@ -235,7 +237,11 @@ class StarDistSegmenter:
         return suppress(*found, nms_thresh=nms, shape=shape, out_shape=out_shape)
 
     def fit(
-        self, train: LabelledSamples, validation: LabelledSamples, augment: Augment | None, options: Mapping[str, Any]
+        self,
+        train: LabelledSamples,
+        validation: LabelledSamples,
+        augment: Augment | None,
+        options: Mapping[str, Any],
     ) -> pd.DataFrame:
         """Train, choose thresholds on the validation samples and write the model folder.
 
@@ -257,7 +263,9 @@ class StarDistSegmenter:
 
         fitted = fitting.fit(self.directory, train, validation, augment, options)
         self.network = fitted.network
-        thresholds = fitted.search(self._validation_predictions(fitted.network, validation), options["nms_grid"])
+        thresholds = fitted.search(
+            self._validation_predictions(fitted.network, validation), options["nms_grid"]
+        )
         self._write(fitted.facts, fitted.history, thresholds)
         return fitted.history
 
@@ -265,7 +273,9 @@ class StarDistSegmenter:
         from karyoseg.models.stardist.network import candidates, suppress
         from karyoseg.models.stardist.thresholds import PROB_GRID
 
-        found = {key: candidates(network, validation.images[key](), float(PROB_GRID[0])) for key in validation.ids}
+        found = {
+            key: candidates(network, validation.images[key](), float(PROB_GRID[0])) for key in validation.ids
+        }
 
         def predict_at(nms: float) -> Iterator[tuple[np.ndarray, Prediction]]:
             for key in validation.ids:
@@ -278,7 +288,9 @@ class StarDistSegmenter:
         from karyoseg.models.stardist.training import replace_text
 
         self.training = {**self.training, **facts, "validation_score": thresholds.score}
-        replace_text(self.directory / THRESHOLDS, json.dumps({"prob": thresholds.prob, "nms": thresholds.nms}))
+        replace_text(
+            self.directory / THRESHOLDS, json.dumps({"prob": thresholds.prob, "nms": thresholds.nms})
+        )
         replace_text(self.directory / TRAINING, json.dumps(self.training, indent=2, default=str))
         replace_text(self.directory / CARD, model_card(self.training, self.config, self.thresholds, history))
         self.__dict__.pop("fingerprint", None)

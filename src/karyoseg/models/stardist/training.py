@@ -32,7 +32,9 @@ _HISTORY = "history.csv"
 _STATE = "state.json"
 
 
-def learning_rate(schedule: Mapping[str, Any], base: float, epoch: int, epochs: int, val_losses: list[float]) -> float:
+def learning_rate(
+    schedule: Mapping[str, Any], base: float, epoch: int, epochs: int, val_losses: list[float]
+) -> float:
     """Return the learning rate of an epoch.
 
     Parameters
@@ -119,7 +121,12 @@ class _Loop(keras.callbacks.Callback):
     """Everything that happens around an epoch."""
 
     def __init__(
-        self, network: StarDist2D, stream: PatchStream, workspace: Workspace, options: Mapping[str, Any], rows: list[dict]
+        self,
+        network: StarDist2D,
+        stream: PatchStream,
+        workspace: Workspace,
+        options: Mapping[str, Any],
+        rows: list[dict],
     ):
         super().__init__()
         self._network = network
@@ -150,7 +157,9 @@ class _Loop(keras.callbacks.Callback):
         self._durations.append(time.monotonic() - self._started)
         best = min((row["val_loss"] for row in self.rows), default=math.inf)
         improved = values["val_loss"] < best
-        self.rows.append({"epoch": epoch + 1, **values, "learning_rate": rate, "seconds": self._durations[-1]})
+        self.rows.append(
+            {"epoch": epoch + 1, **values, "learning_rate": rate, "seconds": self._durations[-1]}
+        )
         self._save(improved)
         self._log(epoch, values, improved)
         since = self._epochs_since_best()
@@ -254,7 +263,9 @@ def _loggers(names: list[str], folder: Path) -> list[keras.callbacks.Callback]:
                 from dvclive import Live
                 from dvclive.keras import DVCLiveCallback
 
-                live = Live(str(folder / "dvclive"), save_dvc_exp=False, dvcyaml=None, report=None, resume=True)
+                live = Live(
+                    str(folder / "dvclive"), save_dvc_exp=False, dvcyaml=None, report=None, resume=True
+                )
                 found.append(DVCLiveCallback(live=live))
         except ImportError as error:
             raise KaryosegError(

@@ -31,7 +31,11 @@ def split_samples(manifest: pd.DataFrame, params: PreprocessParams) -> pd.DataFr
 
 
 def measure_samples(
-    manifest: pd.DataFrame, splits: pd.DataFrame, images: Partitions, labels: Partitions, params: PreprocessParams
+    manifest: pd.DataFrame,
+    splits: pd.DataFrame,
+    images: Partitions,
+    labels: Partitions,
+    params: PreprocessParams,
 ) -> pd.DataFrame:
     """Measure nucleus sizes and decide the scale of each sample; report every sample that cannot be prepared."""
     recipe = params.preparation()
@@ -43,17 +47,26 @@ def measure_samples(
         try:
             rows.append(row | _measure(row, images[row["id"]](), labels[row["id"]](), recipe))
         except KeyError:
-            problems.add(row["id"], "listed in the manifest, but its files are missing", "image and label", "Run download again.")
+            problems.add(
+                row["id"],
+                "listed in the manifest, but its files are missing",
+                "image and label",
+                "Run download again.",
+            )
         except KaryosegError as error:
             problems.add(row["id"], str(error), "a sample that can be prepared", "Mend or remove it.")
     problems.raise_if_any("preprocess: samples cannot be prepared")
     return _with_consistent_channels(pd.DataFrame(rows))
 
 
-def _measure(row: dict[str, Any], image: np.ndarray, labels: np.ndarray, recipe: Preparation) -> dict[str, Any]:
+def _measure(
+    row: dict[str, Any], image: np.ndarray, labels: np.ndarray, recipe: Preparation
+) -> dict[str, Any]:
     """Return diameter and scale of one sample, and the channels it has after preparation."""
     if image.shape[:2] != labels.shape:
-        raise KaryosegError(f"image is {image.shape[:2]}, label image is {labels.shape}; needed: the same size")
+        raise KaryosegError(
+            f"image is {image.shape[:2]}, label image is {labels.shape}; needed: the same size"
+        )
     diameter = median_diameter(labels)
     by_size = recipe.rescale["name"] == "diameter"
     known = diameter if row["split"] == TRAIN or not by_size else estimate_diameter(image)
@@ -72,7 +85,12 @@ def _with_consistent_channels(table: pd.DataFrame) -> pd.DataFrame:
         odd = table.loc[table["prepared_channels"] != usual, ["id", "prepared_channels"]]
         problems = Problems()
         for row in odd.itertuples():
-            problems.add(str(row.id), f"{row.prepared_channels} channels", f"{usual}", "Set 'channels', or colour: gray.")
+            problems.add(
+                str(row.id),
+                f"{row.prepared_channels} channels",
+                f"{usual}",
+                "Set 'channels', or colour: gray.",
+            )
         problems.raise_if_any("preprocess: samples differ in their number of channels")
     return table
 
@@ -85,7 +103,10 @@ def prepare_images(manifest: pd.DataFrame, images: Partitions, params: Preproces
         return recipe.apply(images[key](), scale, where=key)
 
     return {
-        row.id: Lazy(partial(prepare, row.id, row.scale), fingerprint(images[row.id].fingerprint, recipe.to_dict(), row.scale))
+        row.id: Lazy(
+            partial(prepare, row.id, row.scale),
+            fingerprint(images[row.id].fingerprint, recipe.to_dict(), row.scale),
+        )
         for row in manifest.itertuples()
     }
 

@@ -1,0 +1,218 @@
+"""From the bytes of a file to an array with axis letters: tifffile for TIFF, Pillow and imagecodecs for the
+rest."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import imagecodecs
+import numpy as np
+import tifffile
+from PIL import Image, UnidentifiedImageError
+
+from karyoseg.core.image_files import ImageError
+from karyoseg.core.pixel_size import tiff_pixel_size
+
+#: Largest image that is read, pixels times channels; a 32 768 x 32 768 gray image.
+MAX_VALUES = 2**30
+
+_TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_PNG_DEPTH, _PNG_COLOUR = 24, 25  # offsets of bit depth and colour type in a PNG file
+_DEEP = 16
+_PILLOW_FORMATS = ("PNG", "JPEG", "BMP")
+_RGB = 3
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded file.
+
+    Parameters
+    ----------
+    array : ndarray
+        All its pixels.
+    axes : str
+        One letter per dimension.
+    n_extra : int
+        How many of the last samples are alpha.
+    stack : bool
+        Whether an axes parameter may explain it (TIFF).
+    binary : bool
+        Whether the file stores one bit per pixel.
+    pixel_size_um : float or None
+        Side of a pixel [um].
+    """
+
+    array: np.ndarray
+    axes: str
+    n_extra: int = 0
+    stack: bool = False
+    binary: bool = False
+    pixel_size_um: float | None = None
+
+
+def decode(stream: BinaryIO, where: str, *, indexed: bool) -> Decoded:
+    """Decode an image file.
+
+    Parameters
+    ----------
+    stream : BinaryIO
+        The file, seekable.
+    where : str
+        File named in errors.
+    indexed : bool
+        Keep the indices of palette images rather than their colours.
+
+    Returns
+    -------
+    Decoded
+        Pixels and what is known about them.
+
+    Raises
+    ------
+    ImageError
+        If the file is no image or not of a supported kind. Damaged files raise whatever the library raises.
+    """
+    head = stream.read(32)
+    stream.seek(0)
+    if head[:4] in _TIFF_MAGIC:
+        return _decode_tiff(stream, where, indexed=indexed)
+    if head.startswith(_PNG_MAGIC) and head[_PNG_DEPTH] == _DEEP and head[_PNG_COLOUR]:
+        # Pillow would cut 16-bit colour to 8 bit.
+        array = imagecodecs.png_decode(_checked_png(stream, head, where))
+        return Decoded(array, "YXS"[: array.ndim], n_extra=int(array.shape[-1] in (2, 4)))
+    return _decode_pillow(stream, where, indexed=indexed)
+
+
+def _check_size(shape: tuple[int, ...], where: str) -> None:
+    if np.prod([float(n) for n in shape]) > MAX_VALUES:
+        raise ImageError(
+            where,
+            f"an image of {' x '.join(str(n) for n in shape)} values",
+            f"at most {MAX_VALUES} (32768 x 32768 gray pixels)",
+            "Cut it into tiles or downsample it.",
+        )
+
+
+def _checked_png(stream: BinaryIO, head: bytes, where: str) -> bytes:
+    _check_size((int.from_bytes(head[20:24]), int.from_bytes(head[16:20]), 4), where)
+    return stream.read()
+
+
+def _decode_pillow(stream: BinaryIO, where: str, *, indexed: bool) -> Decoded:
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None  # ours is larger, and checked below before any pixel is decoded
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image: Image.Image = Image.open(stream, formats=_PILLOW_FORMATS)
+            _check_size((image.height, image.width, len(image.getbands())), where)
+            image.load()
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            where,
+            "not an image that can be read",
+            "TIFF, PNG, JPEG or BMP",
+            "Convert it (Fiji: File > Save As), or remove it from the input.",
+        ) from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+    binary = image.mode == "1"
+    if image.mode == "P" and not indexed:
+        image = _apply_palette(image)
+    elif image.mode in ("CMYK", "YCbCr"):
+        image = image.convert("RGB")
+    array = np.asarray(image)
+    return Decoded(array, "YXS"[: array.ndim], n_extra=int(image.mode in ("LA", "RGBA", "PA")), binary=binary)
+
+
+def _apply_palette(image: Image.Image) -> Image.Image:
+    # Pillow picks RGBA when the palette has transparency; alpha is dropped anyway.
+    image = image.convert("RGB") if "transparency" not in image.info else image.convert("RGBA").convert("RGB")
+    red, green, blue = image.split()
+    return red if red.tobytes() == green.tobytes() == blue.tobytes() else image
+
+
+@contextmanager
+def _tifffile_complaints() -> Iterator[list[str]]:
+    """Collect what tifffile only logs: it reads past a broken page chain without raising."""
+    messages: list[str] = []
+
+    class Collect(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            messages.append(record.getMessage())
+            return False
+
+    log, collect = logging.getLogger("tifffile"), Collect()
+    log.addFilter(collect)
+    try:
+        yield messages
+    finally:
+        log.removeFilter(collect)
+
+
+def _decode_tiff(stream: BinaryIO, where: str, *, indexed: bool) -> Decoded:
+    with _tifffile_complaints() as complaints, tifffile.TiffFile(stream, _multifile=False) as tif:
+        # A reduced page is the thumbnail of the image before it, and levels of a pyramid belong to their
+        # series.
+        series = [one for one in tif.series if not one.keyframe.is_reduced] or list(tif.series)
+        broken = [text for text in complaints if "page" in text.lower() and "TiffTag" not in text]
+        if broken or any("corrupted" in text for text in complaints):
+            raise ValueError((broken or complaints)[0])
+        if len(series) > 1:
+            shapes = ", ".join(" x ".join(str(n) for n in one.shape) for one in series[:4])
+            raise ImageError(
+                where,
+                f"{len(series)} images in one file ({shapes} ...)",
+                "one image per file",
+                "Save them one by one.",
+            )
+        _check_size(series[0].shape, where)
+        _check_segments(series[0], tif.filehandle.size)
+        page = series[0].keyframe
+        array = series[0].asarray()
+        size = tiff_pixel_size(tif)
+        imagej = bool(tif.is_imagej)
+    axes, n_extra = series[0].axes, _n_alpha(page)
+    binary = page.bitspersample == 1
+    if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:
+        raise ImageError(where, "CMYK colours", "gray or RGB", "Convert the image to RGB.")
+    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and not indexed and array.dtype.kind in "bu":
+        array = ~array if array.dtype == bool else np.array(2**page.bitspersample - 1, array.dtype) - array
+    # ImageJ stores gray images shown with a colour table as palette images: there the indices are the
+    # intensities.
+    if (
+        page.photometric == tifffile.PHOTOMETRIC.PALETTE
+        and page.colormap is not None
+        and not (indexed or imagej)
+    ):
+        colours = (page.colormap.astype(np.uint16) >> 8).astype(np.uint8)
+        gray = (colours == colours[0]).all()
+        array, axes = (
+            (colours[0][array], axes) if gray else (np.moveaxis(colours[:, array], 0, -1), axes + "S")
+        )
+    return Decoded(array, axes, n_extra=n_extra, stack=True, binary=binary, pixel_size_um=size)
+
+
+def _n_alpha(page: tifffile.TiffPage) -> int:
+    alpha = [kind for kind in page.extrasamples if kind in (1, 2)]
+    colour = page.photometric in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
+    if colour and page.samplesperpixel > _RGB:
+        return int(page.samplesperpixel) - _RGB
+    return len(alpha) if page.samplesperpixel > len(alpha) else 0
+
+
+def _check_segments(series: tifffile.TiffPageSeries, size: int) -> None:
+    """Raise if strips or tiles are missing or end behind the end of the file."""
+    for page in series.pages:
+        if page is None:
+            raise ValueError("pages are missing")
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+            if count == 0 or offset + count > size:
+                raise ValueError(f"truncated: the file has {size} bytes, its pixels need {offset + count}")

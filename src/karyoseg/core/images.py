@@ -1,0 +1,181 @@
+"""Reading images and label images of any usual format.
+
+TIFF is read by tifffile with imagecodecs, PNG, JPEG and BMP by Pillow (16-bit colour PNG by imagecodecs);
+the content of the file decides, not its suffix. What cannot be read raises
+:class:`~karyoseg.core.image_files.ImageError`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike, fspath
+
+import numpy as np
+from scipy import ndimage as ndi
+
+from karyoseg.core.axes import assign_axes, to_yxc
+from karyoseg.core.decoders import Decoded, decode
+from karyoseg.core.image_files import ImageError, image_errors, open_binary
+
+#: Suffixes taken for images when a folder or archive is searched, lower case.
+IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
+
+_MAX_INT32 = np.iinfo(np.int32).max
+_MAX_FRAGMENTS = 3
+_DAMAGED = ("a damaged image file", "a complete image file", "Copy or export the image again.")
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image as stored.
+
+    Parameters
+    ----------
+    array : (Y, X) or (Y, X, C) ndarray
+        Pixels in the file's own type, native byte order; bool becomes uint8.
+    axes : str
+        ``YX`` or ``YXC``.
+    pixel_size_um : float or None
+        Side of a pixel [um] from the metadata, if believable; see :mod:`karyoseg.core.pixel_size`.
+    """
+
+    array: np.ndarray
+    axes: str
+    pixel_size_um: float | None = None
+
+
+def read_image(path: str | PathLike[str], axes: str | None = None) -> ImageFile:
+    """Read a 2-D image with or without channels.
+
+    Alpha channels are dropped, palettes become colour (or gray, if they are), CMYK becomes RGB, and
+    white-is-zero TIFFs are inverted. Pages that an ImageJ or OME file calls channels are read as channels;
+    other multi-page files need `axes`.
+
+    Parameters
+    ----------
+    path : str or path
+        TIFF, PNG, JPEG or BMP; local or any fsspec URL.
+    axes : str, optional
+        Axes of a TIFF stack that does not say itself, such as ``CYX``. Other formats ignore it.
+
+    Returns
+    -------
+    ImageFile
+        Pixels, axes and pixel size.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing, empty, damaged, no image, a Z or T stack, several images, or of complex type.
+    """
+    where = fspath(path)
+    decoded = _decode(where, indexed=False)
+    array, letters = _arrange(decoded, axes, where)
+    if letters == "YXC" and decoded.n_extra:
+        array = array[..., : array.shape[-1] - decoded.n_extra]
+        array, letters = (array[..., 0], "YX") if array.shape[-1] == 1 else (array, letters)
+    return ImageFile(np.ascontiguousarray(array), letters, decoded.pixel_size_um)
+
+
+def read_labels(path: str | PathLike[str], axes: str | None = None) -> np.ndarray:
+    """Read a label image: one integer per object, 0 background, negative not annotated.
+
+    Palette images give their indices. Floats that are whole numbers and colour images with equal channels are
+    accepted, as programs without integer types write them. A mask that marks all objects with one value is
+    refused: which objects touch can no longer be told. It is recognised by a single value that is the
+    largest of its type (255, 65535 or true) in more than one region, or any single value in more than three
+    regions.
+
+    Parameters
+    ----------
+    path : str or path
+        TIFF, PNG or BMP; local or any fsspec URL.
+    axes : str, optional
+        Axes of a TIFF that does not say itself.
+
+    Returns
+    -------
+    (Y, X) int32 ndarray
+        The labels.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read, or holds colours, fractions, a binary mask or values beyond int32.
+    """
+    where = fspath(path)
+    decoded = _decode(where, indexed=True)
+    array, letters = _arrange(decoded, axes, where)
+    if letters == "YXC":
+        array = array[..., : array.shape[-1] - decoded.n_extra]
+        if any(not np.array_equal(array[..., 0], array[..., c]) for c in range(1, array.shape[-1])):
+            raise ImageError(
+                where,
+                f"a colour image with {array.shape[-1]} channels",
+                "a label image: one channel, one integer per object",
+                "Export the labels as a 16-bit gray image.",
+            )
+        array = array[..., 0]
+    if array.dtype.kind == "f" and not (np.isfinite(array).all() and (array == np.rint(array)).all()):
+        raise ImageError(
+            where,
+            f"{array.dtype} with fractions or NaN",
+            "whole numbers, one per object",
+            "Save as 16-bit integers.",
+        )
+    low, high = (array.min(), array.max()) if array.size else (0, 0)
+    if high > _MAX_INT32 or low < -_MAX_INT32:
+        raise ImageError(
+            where,
+            f"label values from {low} to {high}",
+            f"values up to {_MAX_INT32}",
+            "Renumber the objects from 1.",
+        )
+    _refuse_binary(array, decoded.binary, where)
+    return np.ascontiguousarray(array, dtype=np.int32)
+
+
+def _decode(where: str, *, indexed: bool) -> Decoded:
+    with open_binary(where) as stream, image_errors(where, *_DAMAGED):
+        decoded = decode(stream, where, indexed=indexed)
+    if decoded.array.dtype.kind not in "buif":
+        raise ImageError(
+            where,
+            f"pixels of type {decoded.array.dtype}",
+            "integers or real numbers",
+            "Convert the image to 16 or 32 bit.",
+        )
+    return decoded
+
+
+def _arrange(decoded: Decoded, axes: str | None, where: str) -> tuple[np.ndarray, str]:
+    array, letters = decoded.array, decoded.axes
+    if axes is not None and decoded.stack:
+        shape, letters = assign_axes(array.shape, axes, where)
+        array = array.reshape(shape)
+    if not array.size:
+        raise ImageError(where, "an image without pixels", "at least one pixel", "Export the image again.")
+    if array.dtype == bool:
+        array = array.astype(np.uint8)
+    array, letters = to_yxc(array.astype(array.dtype.newbyteorder("="), copy=False), letters, where)
+    return array, letters
+
+
+def _refuse_binary(array: np.ndarray, binary: bool, where: str) -> None:
+    top = array.max()
+    mask = array > 0
+    if top <= 0 or (array[mask] != top).any():
+        return
+    full = binary or (array.dtype.kind in "ui" and top == np.iinfo(array.dtype).max)
+    n_regions = ndi.label(mask, np.ones((3, 3)))[1]
+    if n_regions > (1 if full else _MAX_FRAGMENTS):
+        raise ImageError(
+            where,
+            f"a binary mask: the one value {int(top)} in {n_regions} separate regions",
+            "a label image: another integer for each object",
+            "Label the objects first (for example skimage.measure.label, or MorphoLibJ in Fiji) and "
+            "separate touching ones.",
+        )
+
+
+__all__ = ["IMAGE_SUFFIXES", "ImageError", "ImageFile", "read_image", "read_labels"]

@@ -1,0 +1,259 @@
+"""Finding a user's images: one file, a folder, a glob pattern, a zip archive, local or remote."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import zipfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+from fsspec.core import url_to_fs
+
+from karyoseg.core.errors import KaryosegError
+from karyoseg.core.image_files import is_url, open_binary
+from karyoseg.core.images import IMAGE_SUFFIXES
+
+_KINDS = ", ".join(IMAGE_SUFFIXES)
+_SHOWN = 8
+_MAX_STEM_BYTES = 200  # with suffixes and a temporary name it still fits in the 255 of a file system
+_MAX_MEMBER_BYTES = 2**33
+_ENCRYPTED = 1
+
+
+@dataclass(frozen=True)
+class InputImage:
+    """One image to predict.
+
+    Parameters
+    ----------
+    path : str
+        Path or fsspec URL; ``zip://MEMBER::ARCHIVE`` inside an archive.
+    stem : str
+        Base name of the files written for it, unique among all inputs.
+    stamp : str
+        Changes when the file changes: size with time of modification, checksum or entity tag.
+    """
+
+    path: str
+    stem: str
+    stamp: str = ""
+
+
+def find_images(spec: str, exclude: str | None = None) -> list[InputImage]:
+    """List the images that a path stands for.
+
+    Parameters
+    ----------
+    spec : str
+        - a file, whatever its suffix;
+        - a folder: its images, not those of subfolders;
+        - a glob pattern such as ``scans/**/*.tif`` (``**`` enters subfolders);
+        - a ``.zip`` archive: its images at any depth, read in memory, nothing is extracted;
+        - any of these as an fsspec URL such as ``s3://bucket/folder``.
+
+        Hidden files and ``__MACOSX`` are skipped, and files that do not end like an image.
+    exclude : str, optional
+        Folder whose files are not taken, at any depth: the output of an earlier run.
+
+    Returns
+    -------
+    list of InputImage
+        In order of path. Names are given by :func:`unique_stems`.
+
+    Raises
+    ------
+    KaryosegError
+        If there is nothing, or no image; the message lists what is there.
+    """
+    fs, root = _filesystem(spec)
+    path = _full_path(fs, root)
+    if root.lower().endswith(".zip") and fs.isfile(root):
+        everything = _zip_members(path)
+        found = [one for one in everything if _is_image(one[0])]
+    elif fs.isfile(root):
+        found = everything = [(root, path, _stamp(fs.info(root)))]
+    else:
+        entries = sorted(_entries(fs, root, spec).items())
+        everything = [(name, _full_path(fs, name), _stamp(info)) for name, info in entries]
+        found = [one for one in everything if _is_image(one[0])]
+    if not found:
+        names = _listing([one[0] for one in everything])
+        raise KaryosegError(
+            f"{spec}: found {names}; needed: at least one image ({_KINDS}). Check the path; for images in "
+            f"subfolders use a pattern such as '{spec.rstrip('/')}/**/*.tif'."
+        )
+    if exclude is not None:
+        all_found, found = found, [one for one in found if not is_inside(one[1], exclude)]
+        if not found:
+            raise KaryosegError(
+                f"{spec}: all {len(all_found)} image(s) lie in the output folder {exclude}; needed: results "
+                f"apart from images. Choose another output folder."
+            )
+    stems = unique_stems([name for name, _, _ in found])
+    return [InputImage(path, stem, stamp) for (_, path, stamp), stem in zip(found, stems, strict=True)]
+
+
+def unique_stems(names: list[str]) -> list[str]:
+    """Name outputs after inputs so that no two agree, also on file systems that ignore case.
+
+    The stem is the file name without its last suffix. Inputs that would share one get the first of these
+    that is unique: stem and suffix (``a.png`` and ``a.tif`` give ``a_png`` and ``a_tif``), their path below
+    the common folder (``x/a.png`` gives ``x_a_png``), a number.
+
+    Parameters
+    ----------
+    names : list of str
+        Paths with ``/``.
+
+    Returns
+    -------
+    list of str
+        One per path, without characters that file systems forbid.
+
+    Examples
+    --------
+    >>> unique_stems(["x/a.png", "x/a.tif", "x/b.tif"])
+    ['a_png', 'a_tif', 'b']
+    """
+    paths = [PurePosixPath(name) for name in names]
+    common = os.path.commonpath([str(path.parent) for path in paths])
+    suffixed = [f"{path.stem}_{path.suffix[1:]}" for path in paths]
+    nested = [
+        "_".join([*path.relative_to(common).parts[:-1], name])
+        for path, name in zip(paths, suffixed, strict=True)
+    ]
+    stems = [_safe(path.stem) for path in paths]
+    for candidates in (suffixed, nested):
+        shared = _shared(stems)
+        stems = [
+            _safe(other) if stem.casefold() in shared else stem
+            for stem, other in zip(stems, candidates, strict=True)
+        ]
+    shared = _shared(stems)
+    taken = {stem.casefold() for stem in stems}
+    unique = []
+    for stem in stems:
+        name, number = stem, 0
+        while stem.casefold() in shared and name.casefold() in taken:
+            number += 1
+            name = f"{stem}_{number}"
+        taken.add(name.casefold())
+        unique.append(name)
+    return unique
+
+
+def is_inside(path: str, folder: str) -> bool:
+    """Tell whether a local file lies in a local folder, at any depth.
+
+    Parameters
+    ----------
+    path, folder : str
+        Paths; for URLs the texts are compared.
+
+    Returns
+    -------
+    bool
+        True if it does.
+    """
+    if is_url(path) or is_url(folder):
+        return path.startswith(folder.rstrip("/") + "/")
+    return Path(path).resolve().is_relative_to(Path(folder).resolve())
+
+
+def _filesystem(spec: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    try:
+        fs, root = url_to_fs(spec)
+        fs.invalidate_cache()
+        fs.exists(root)
+    except Exception as error:
+        raise KaryosegError(
+            f"{spec}: cannot be reached ({' '.join(str(error).split())[:200]}); needed: an existing file, "
+            f"folder, pattern "
+            f"or archive. Check the path, the network and the credentials."
+        ) from error
+    return fs, root
+
+
+def _entries(fs: fsspec.AbstractFileSystem, root: str, spec: str) -> dict[str, dict[str, Any]]:
+    try:
+        if fs.isdir(root):
+            listed = {info["name"]: info for info in fs.ls(root, detail=True)}
+        else:
+            listed = fs.glob(root, detail=True) if any(sign in root for sign in "*?[") else {}
+    except OSError as error:
+        raise KaryosegError(
+            f"{spec}: cannot be listed ({error}); needed: a readable folder. Check permissions."
+        ) from error
+    if not listed and not fs.isdir(root):
+        raise KaryosegError(
+            f"{spec}: nothing there; needed: an image, a folder of images, a pattern such as 'folder/*.tif' "
+            f"or a .zip. Check the path: it starts from {Path.cwd()}."
+        )
+    return {path: info for path, info in listed.items() if info["type"] == "file"}
+
+
+def _zip_members(spec: str) -> list[tuple[str, str, str]]:
+    with open_binary(spec) as stream:
+        try:
+            members = zipfile.ZipFile(io.BufferedReader(stream)).infolist()  # type: ignore[type-var]
+        except (zipfile.BadZipFile, OSError, ValueError) as error:
+            raise KaryosegError(
+                f"{spec}: not a complete zip archive ({error}); needed: a .zip. Copy or download it again."
+            ) from error
+    for member in members:
+        parts = PurePosixPath(member.filename.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts:
+            what = f"a member named {member.filename!r} that points outside"
+        elif member.flag_bits & _ENCRYPTED:
+            what = f"the encrypted member {member.filename!r}"
+        elif member.file_size > _MAX_MEMBER_BYTES:
+            what = f"the member {member.filename!r} of {member.file_size} bytes"
+        else:
+            continue
+        raise KaryosegError(f"{spec}: has {what}; needed: a plain archive of images. Pack the images again.")
+    # The file system instance of an archive is cached with its table of contents; forget it, the file may
+    # be new.
+    fsspec.get_filesystem_class("zip").clear_instance_cache()
+    return sorted(
+        (member.filename, f"zip://{member.filename}::{spec}", f"{member.file_size}:{member.CRC:08x}")
+        for member in members
+        if not member.is_dir()
+    )
+
+
+def _shared(stems: list[str]) -> set[str]:
+    """Return what occurs more than once, without regard to case."""
+    return {stem for stem, count in Counter(stem.casefold() for stem in stems).items() if count > 1}
+
+
+def _is_image(name: str) -> bool:
+    path = PurePosixPath(name)
+    hidden = path.name.startswith(".") or "__MACOSX" in path.parts
+    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
+
+
+def _full_path(fs: fsspec.AbstractFileSystem, path: str) -> str:
+    return path if "file" in fs.protocol else str(fs.unstrip_protocol(path))
+
+
+def _stamp(info: dict[str, Any]) -> str:
+    return ":".join(
+        str(info[key]) for key in ("size", "mtime", "ETag", "LastModified", "etag", "updated") if key in info
+    )
+
+
+def _safe(stem: str) -> str:
+    cleaned = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", stem).strip(" .")
+    return cleaned.encode()[:_MAX_STEM_BYTES].decode(errors="ignore") or "image"
+
+
+def _listing(names: list[str]) -> str:
+    if not names:
+        return "no files"
+    shown = ", ".join(PurePosixPath(name).name for name in names[:_SHOWN])
+    return f"{len(names)} file(s), no image: {shown}{' ...' if len(names) > _SHOWN else ''}"

@@ -1,0 +1,190 @@
+"""Reading an image for prediction, and the files that hold its result."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tifffile
+from PIL import Image
+from skimage.color import hsv2rgb
+from skimage.segmentation import find_boundaries
+
+from karyoseg.core.image_files import ImageError
+from karyoseg.core.images import ImageFile, read_image
+from karyoseg.core.outlines import label_outlines, roi_zip_bytes, to_geojson, to_rois
+from karyoseg.core.previews import to_rgb8
+
+#: Files written per image.
+LABELS, ROIS, GEOJSON, OVERLAY = ".tif", ".rois.zip", ".geojson", ".png"
+_MAX_SIDE = 2048
+_MAX_UINT16 = np.iinfo(np.uint16).max
+_UM_PER_CM = 1e4
+_GOLDEN_RATIO = 0.618033988749895
+
+
+@dataclass(frozen=True)
+class PredictionResult:
+    """What is known about one image after prediction.
+
+    Parameters
+    ----------
+    labels : (Y, X) int32 ndarray
+        Label image on the grid of the input; 0 background.
+    image : (Y, X) or (Y, X, C) ndarray
+        The input.
+    table : DataFrame
+        One row per object, column ``label`` and measurements.
+    pixel_size_um : float or None
+        Side of a pixel [um]; None if unknown.
+    info : dict
+        JSON-able facts: source file, model, scale.
+    overlay : bool
+        Whether a preview is wanted.
+    """
+
+    labels: np.ndarray
+    image: np.ndarray
+    table: pd.DataFrame
+    pixel_size_um: float | None = None
+    info: dict[str, Any] = field(default_factory=dict)
+    overlay: bool = True
+
+
+def read_input(path: str, axes: str | None = None) -> ImageFile:
+    """Read an image and check its pixels.
+
+    Parameters
+    ----------
+    path : str
+        Path or fsspec URL.
+    axes : str, optional
+        Axes of a TIFF stack that does not say itself.
+
+    Returns
+    -------
+    ImageFile
+        The image; all pixels are finite numbers.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read, or holds NaN or infinite pixels.
+    """
+    image = read_image(path, axes)
+    if image.array.dtype.kind == "f":
+        bad = image.array.size - int(np.count_nonzero(np.isfinite(image.array)))
+        if bad:
+            raise ImageError(
+                path,
+                f"{bad} of {image.array.size} pixels are NaN or infinite",
+                "finite numbers",
+                "Replace them (in Fiji: Process > Math > NaN Background, or Macro 'if (isNaN(v)) v=0').",
+            )
+    return image
+
+
+def result_files(result: PredictionResult, image_name: str) -> dict[str, bytes]:
+    """Encode a result as the files a user opens.
+
+    Parameters
+    ----------
+    result : PredictionResult
+        One image.
+    image_name : str
+        Goes into the identifiers of the GeoJSON.
+
+    Returns
+    -------
+    dict of str to bytes
+        By suffix: ``.tif`` labels, ``.rois.zip`` for ImageJ, ``.geojson`` for QuPath, ``.png`` preview.
+    """
+    outlines = label_outlines(result.labels)
+    features = to_geojson(outlines, result.table, image=image_name)
+    files = {
+        LABELS: encode_label_tiff(result.labels, result.pixel_size_um),
+        ROIS: roi_zip_bytes(to_rois(outlines)),
+        GEOJSON: json.dumps(features, allow_nan=False).encode(),
+    }
+    return files | ({OVERLAY: overlay_png(result.image, result.labels)} if result.overlay else {})
+
+
+def encode_label_tiff(labels: np.ndarray, pixel_size_um: float | None = None) -> bytes:
+    """Encode a label image as a TIFF that Fiji and QuPath open with its scale.
+
+    Parameters
+    ----------
+    labels : (Y, X) integer ndarray
+        Label image without negative values.
+    pixel_size_um : float, optional
+        Side of a pixel [um]; written as resolution per centimetre, which ImageJ shows as um.
+
+    Returns
+    -------
+    bytes
+        Deflate-compressed TIFF of uint16, of uint32 if a label exceeds 65535.
+    """
+    dtype = np.uint16 if labels.max(initial=0) <= _MAX_UINT16 else np.uint32
+    scale: dict[str, Any] = {}
+    if pixel_size_um:
+        scale = {"resolution": (_UM_PER_CM / pixel_size_um,) * 2, "resolutionunit": "CENTIMETER"}
+    buffer = io.BytesIO()
+    tifffile.imwrite(
+        buffer,
+        labels.astype(dtype),
+        compression="zlib",
+        photometric="minisblack",
+        metadata=None,
+        software="karyoseg",
+        **scale,
+    )
+    return buffer.getvalue()
+
+
+def overlay_png(image: np.ndarray, labels: np.ndarray, max_side: int = _MAX_SIDE) -> bytes:
+    """Draw the outlines of objects on an image.
+
+    Parameters
+    ----------
+    image : (Y, X) or (Y, X, C) ndarray
+        Image of any real dtype.
+    labels : (Y, X) integer ndarray
+        Label image of the same grid.
+    max_side : int
+        Larger images are reduced by a whole factor to at most this [px]; others keep their size.
+
+    Returns
+    -------
+    bytes
+        PNG, 8-bit RGB.
+    """
+    step = -(-max(labels.shape) // max_side)
+    if step > 1:
+        # Narrow images keep one row or column.
+        rows, columns = (np.arange(0, max(n // step, 1)) * step for n in labels.shape)
+        image, labels = _block_mean(image, step), labels[np.ix_(rows, columns)]
+    rgb = to_rgb8(image)
+    edges = find_boundaries(labels, mode="inner", background=0)
+    rgb[edges] = _label_colours(labels[edges])
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _block_mean(image: np.ndarray, step: int) -> np.ndarray:
+    """Average blocks of `step` x `step` pixels; what does not fill a block is dropped."""
+    sizes = [(n // step, step) if n >= step else (1, n) for n in image.shape[:2]]
+    (height, down), (width, right) = sizes
+    cut = image[: height * down, : width * right].reshape(height, down, width, right, *image.shape[2:])
+    return cut.mean(axis=(1, 3), dtype=np.float32)
+
+
+def _label_colours(values: np.ndarray) -> np.ndarray:
+    """Give neighbours in number far apart hues, bright on any background."""
+    hue = (values * _GOLDEN_RATIO) % 1.0
+    hsv = np.stack([hue, np.full_like(hue, 0.85), np.ones_like(hue)], axis=-1)
+    return (hsv2rgb(hsv[np.newaxis])[0] * 255).astype(np.uint8) if values.size else np.empty((0, 3), np.uint8)

@@ -1,0 +1,239 @@
+"""The output folder of ``predict``: label images, ROIs, outlines and previews of one image after the
+other."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pandas as pd
+from kedro.io import AbstractDataset
+from tqdm import tqdm
+
+from karyoseg.core.errors import KaryosegError, Problem, Problems
+from karyoseg.core.lazy import Lazy
+from karyoseg.core.predicting import GEOJSON, LABELS, OVERLAY, ROIS, PredictionResult, result_files
+from karyoseg.datasets.files import open_filesystem, write_whole
+
+logger = logging.getLogger(__name__)
+
+_RECORDS = ".objects"
+_PROBLEMS = "problems.csv"
+_SUFFIXES = (LABELS, ROIS, GEOJSON, OVERLAY)
+
+
+@dataclass(frozen=True)
+class StoredPrediction:
+    """One finished image of the folder.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per object, as in :class:`~karyoseg.core.predicting.PredictionResult`.
+    files : dict of str to str
+        Path by suffix: ``.tif``, ``.rois.zip``, ``.geojson``, ``.png``.
+    info : dict
+        Source file, model and scale.
+    """
+
+    table: pd.DataFrame
+    files: dict[str, str]
+    info: dict[str, Any]
+
+
+class PredictionFolder(
+    AbstractDataset[dict[str, Lazy[PredictionResult | Problem]], dict[str, Lazy[StoredPrediction]]]
+):
+    """A folder with ``<id>.tif``, ``<id>.rois.zip``, ``<id>.geojson`` and ``<id>.png`` per image.
+
+    Saving computes one image at a time. Images whose files are all there from the same input, model and
+    parameters are skipped, so a killed run continues. Each file is written under a temporary name and
+    renamed; the record of an image in ``.objects/`` is finished last. A
+    :class:`~karyoseg.core.errors.Problem` in place of a result goes to ``problems.csv`` and the run goes
+    on.
+
+    The folder belongs to the user: nothing is removed, and a file that this class did not write is never
+    overwritten. Results of earlier runs on other images stay, and :meth:`load` returns them too; delete
+    their files to be rid of them.
+
+    Parameters
+    ----------
+    path : str
+        Folder, local or any fsspec URL.
+    credentials, fs_args : dict, optional
+        Arguments of the fsspec filesystem.
+    metadata : dict, optional
+        Ignored here; kedro-viz reads the layer from it.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ):
+        self._fs, folder = open_filesystem(path, credentials, fs_args)
+        self._path = folder.rstrip("/")
+        self.metadata = metadata
+
+    def load(self) -> dict[str, Lazy[StoredPrediction]]:
+        """Return every finished image of the folder, by id.
+
+        Raises
+        ------
+        KaryosegError
+            If there is none.
+        """
+        present, records = self._list(), self._records()
+        done = {key: record for key, record in records.items() if _is_done(key, record, present)}
+        if not records and not self._fs.exists(f"{self._path}/{_RECORDS}"):
+            raise KaryosegError(
+                f"{self._path}: holds no predictions; needed: the output of a run. Run the pipeline "
+                f"'predict' first."
+            )
+        return {
+            key: Lazy(partial(self._read, key, done[key]), done[key]["fingerprint"]) for key in sorted(done)
+        }
+
+    def save(self, data: dict[str, Lazy[PredictionResult | Problem]]) -> None:
+        """Compute and write what is new or changed.
+
+        Parameters
+        ----------
+        data : dict of str to Lazy
+            Result, or problem, by image id.
+
+        Raises
+        ------
+        KaryosegError
+            If the folder cannot be written, holds files of others under these names, or all images are
+            problems.
+        """
+        self._require_writable()
+        present, records = self._list(), self._records()
+        self._refuse_foreign(data, present, records)
+        todo = [
+            key
+            for key, lazy in data.items()
+            if not _is_done(key, records.get(key), present) or records[key]["fingerprint"] != lazy.fingerprint
+        ]
+        if len(todo) < len(data):
+            logger.info("%s: %d of %d images are already done", self._path, len(data) - len(todo), len(data))
+        problems = Problems()
+        for key in tqdm(todo, desc="predict", unit="image", disable=None):
+            result = data[key]()
+            if isinstance(result, Problem):
+                logger.warning("Skipped: %s", result)
+                problems.extend([result])
+            else:
+                self._write(key, data[key].fingerprint, result, records.get(key))
+        self._write_problems(problems)
+        if len(problems) == len(data):
+            problems.raise_if_any("No image could be predicted")
+
+    def _write(self, key: str, mark: str, result: PredictionResult, earlier: dict[str, Any] | None) -> None:
+        known = set((earlier or {}).get("files", ()))
+        files = result_files(result, key)
+        # An unfinished record comes first: it says that the files are ours, should the run be killed in
+        # between.
+        self._write_record(key, {"fingerprint": "", "files": sorted(known | files.keys())})
+        for suffix in known - files.keys():
+            self._fs.rm_file(self._file(key, suffix))
+        for suffix, content in files.items():
+            write_whole(self._fs, self._file(key, suffix), content)
+        buffer = io.BytesIO()
+        result.table.to_parquet(buffer, index=False)
+        write_whole(self._fs, f"{self._path}/{_RECORDS}/{key}.parquet", buffer.getvalue())
+        self._write_record(key, {"fingerprint": mark, "files": sorted(files), "info": result.info})
+
+    def _write_record(self, key: str, record: dict[str, Any]) -> None:
+        content = json.dumps(record, indent=1, default=str).encode()
+        write_whole(self._fs, f"{self._path}/{_RECORDS}/{key}.json", content)
+
+    def _write_problems(self, problems: Problems) -> None:
+        path = f"{self._path}/{_PROBLEMS}"
+        if len(problems):
+            buffer = io.StringIO()
+            writer = csv.DictWriter(buffer, ["where", "found", "needed", "advice"])
+            writer.writeheader()
+            writer.writerows(problems.rows())
+            write_whole(self._fs, path, buffer.getvalue().encode())
+            logger.warning("%d image(s) were skipped; see %s", len(problems), path)
+        elif self._fs.exists(path):
+            self._fs.rm_file(path)
+
+    def _read(self, key: str, record: dict[str, Any]) -> StoredPrediction:
+        path = f"{self._path}/{_RECORDS}/{key}.parquet"
+        try:
+            table = pd.read_parquet(io.BytesIO(self._fs.cat_file(path)))
+        except (OSError, ValueError) as error:
+            raise KaryosegError(
+                f"{path}: cannot be read back ({error}); needed: the file as it was written. Delete it "
+                f"and predict again."
+            ) from error
+        return StoredPrediction(
+            table, {s: self._file(key, s) for s in record["files"]}, record.get("info", {})
+        )
+
+    def _file(self, key: str, suffix: str) -> str:
+        return f"{self._path}/{key}{suffix}"
+
+    def _list(self) -> set[str]:
+        """Names of the files in the folder."""
+        self._fs.invalidate_cache()
+        names: set[str] = set()
+        for folder, prefix in ((self._path, ""), (f"{self._path}/{_RECORDS}", f"{_RECORDS}/")):
+            if self._fs.isdir(folder):
+                names |= {prefix + str(path).rsplit("/", 1)[-1] for path in self._fs.ls(folder, detail=False)}
+        return names
+
+    def _records(self) -> dict[str, dict[str, Any]]:
+        paths = [name for name in self._list() if name.startswith(_RECORDS) and name.endswith(".json")]
+        records = {}
+        for name in paths:
+            try:
+                record = json.loads(self._fs.cat_file(f"{self._path}/{name}"))
+            except ValueError:
+                logger.warning("%s/%s is damaged: its image is predicted again", self._path, name)
+                record = {"fingerprint": "", "files": list(_SUFFIXES)}
+            records[name.removeprefix(f"{_RECORDS}/").removesuffix(".json")] = record
+        return records
+
+    def _require_writable(self) -> None:
+        probe = f"{self._path}/{_RECORDS}/.writable"
+        write_whole(self._fs, probe, b"")
+        self._fs.rm_file(probe)
+
+    def _refuse_foreign(self, keys: Any, present: set[str], records: dict[str, dict[str, Any]]) -> None:
+        new = [f"{key}{suffix}" for key in keys if key not in records for suffix in _SUFFIXES]
+        foreign = [name for name in new if name in present]
+        if foreign:
+            shown = ", ".join(foreign[: len(_SUFFIXES)]) + (" ..." if len(foreign) > len(_SUFFIXES) else "")
+            raise KaryosegError(
+                f"{self._path}: already has {shown}, not written by karyoseg; needed: a folder where these "
+                f"names are free. Choose another predict.output, or move the files."
+            )
+
+    def _exists(self) -> bool:
+        return bool(self._fs.exists(f"{self._path}/{_RECORDS}"))
+
+    def _release(self) -> None:
+        self._fs.invalidate_cache()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": self._path}
+
+
+def _is_done(key: str, record: dict[str, Any] | None, present: set[str]) -> bool:
+    if not record or not record.get("fingerprint"):
+        return False
+    return f"{_RECORDS}/{key}.parquet" in present and all(
+        f"{key}{suffix}" in present for suffix in record["files"]
+    )

@@ -1,0 +1,20 @@
+"""Parameters of the evaluate pipeline."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from karyoseg.params.base import Params
+
+
+class EvaluateParams(Params):
+    """What is evaluated. The IoU thresholds of the metrics are part of their definition and no parameter."""
+
+    split: Literal["test", "val", "train"] = "test"
+    """Samples to evaluate: `test` for results; `val` and `train` only to understand a model."""
+    prob_thresh: float | None = Field(default=None, gt=0, lt=1)
+    """Smallest object probability [0..1]; null takes the one optimised on the validation samples."""
+    nms_thresh: float | None = Field(default=None, ge=0, le=1)
+    """Largest overlap of two predicted objects [0..1]; null takes the one optimised likewise."""

@@ -1,0 +1,53 @@
+"""Parameters of the predict pipeline."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from karyoseg.core.axes import parse_axes
+from karyoseg.core.errors import KaryosegError
+from karyoseg.params.base import Params
+
+
+class PredictParams(Params):
+    """From a user's images to label images and measurements."""
+
+    input: str | None = None
+    """Images: a folder, a pattern such as `scans/**/*.tif`, a file, a zip, or any of these as a URL."""
+    output: str
+    """Folder for the results."""
+    model: str
+    """Folder of a trained model, or the name of a pretrained one such as `2D_versatile_fluo`."""
+    axes: str | None = None
+    """Axes of TIFF stacks that do not say themselves, such as `CYX`; null trusts the files."""
+    channels: list[Annotated[int, Field(ge=0)]] | None = None
+    """Channels to segment and measure, counted from 0; null keeps all."""
+    pixel_size_um: float | None = Field(default=None, gt=0)
+    """Side of a pixel [um], in place of what the files say; null trusts the files."""
+    magnification: float | None = Field(default=None, gt=0)
+    """Objective magnification of the images [x], for models trained at one magnification."""
+    diameter_px: float | None = Field(default=None, gt=0)
+    """Typical nucleus diameter in the images [px], for models trained at one size; null estimates it."""
+    scale: Literal["auto", "none"] | Annotated[float, Field(gt=0)] = "auto"
+    """Rescaling for the network: `auto` as the model was trained, `none`, or a factor [network px per px]."""
+    prob_thresh: float | None = Field(default=None, ge=0, le=1)
+    """Objects below this probability are dropped [0..1]; null takes the model's own."""
+    nms_thresh: float | None = Field(default=None, ge=0, le=1)
+    """Overlap (IoU) above which the weaker of two objects is dropped [0..1]; null takes the model's own."""
+    min_area: int = Field(default=0, ge=0)
+    """Smaller objects are dropped [px]."""
+    overlay: bool = True
+    """Write a preview PNG per image."""
+    on_bad_image: Literal["stop", "skip"] = "stop"
+    """`stop` reads all images first and reports every bad one before predicting; `skip` predicts the
+    others and lists the bad ones in problems.csv."""
+
+    @field_validator("axes")
+    @classmethod
+    def _known_axes(cls, value: str | None) -> str | None:
+        try:
+            return parse_axes(value) if value is not None else None
+        except KaryosegError as error:
+            raise ValueError(str(error)) from error

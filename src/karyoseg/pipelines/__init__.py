@@ -1,0 +1,1 @@
+"""Kedro pipelines: thin nodes over :mod:`karyoseg.core` and :mod:`karyoseg.models`."""

@@ -1,0 +1,129 @@
+"""Nodes of the evaluate pipeline."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from karyoseg.core.errors import KaryosegError, Problems
+from karyoseg.core.lazy import Lazy, fingerprint
+from karyoseg.core.metrics import ap_curve, class_scores, image_scores, score_image, summarise
+from karyoseg.models.base import Segmenter
+from karyoseg.params.evaluate import EvaluateParams
+
+logger = logging.getLogger(__name__)
+Partitions = dict[str, Lazy[np.ndarray]]
+
+_NO_CLASS = "unclassified"
+_SHOWN = [
+    "n_images",
+    "n_true",
+    "n_pred",
+    "f1",
+    "iou",
+    "map",
+    "ap_mean",
+    "precision",
+    "recall",
+    "pq",
+    "aji",
+    "dice",
+]
+
+
+def predict_split(
+    model: Segmenter,
+    primary_images: Partitions,
+    primary_manifest: pd.DataFrame,
+    splits: pd.DataFrame,
+    params: EvaluateParams,
+) -> Partitions:
+    """Segment the samples of one split; the label images lie on the grid of the original images."""
+    rows = _rows_of_split(primary_manifest, splits, params.split)
+    thresholds = {"prob_thresh": params.prob_thresh, "nms_thresh": params.nms_thresh}
+    problems = Problems()
+    predictions: Partitions = {}
+    for row in rows.to_dict("records"):
+        key = row["id"]
+        if key not in primary_images:
+            problems.add(
+                key, "listed in the manifest, but there is no prepared image", "one", "Run preprocess."
+            )
+            continue
+        image = primary_images[key]
+        grid = {"out_shape": (int(row["height"]), int(row["width"])), "scale": float(row["scale"])}
+        predictions[key] = Lazy(
+            partial(_predict, model, image, **grid, **thresholds),
+            fingerprint(model.fingerprint, image.fingerprint, grid, thresholds),
+        )
+    problems.raise_if_any(f"evaluate: samples of the {params.split} split cannot be predicted")
+    return predictions
+
+
+def _predict(model: Segmenter, image: Lazy[np.ndarray], **options: Any) -> np.ndarray:
+    return model.predict(image(), **options).labels
+
+
+def _rows_of_split(manifest: pd.DataFrame, splits: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Return the manifest rows of a split; refuse an empty split and samples that cannot be scored."""
+    ids = splits.loc[splits["split"] == split, "id"].astype(str)
+    if ids.empty:
+        sizes = splits["split"].value_counts().to_dict()
+        raise KaryosegError(
+            f"evaluate: the {split} split holds no samples (splits.csv: {sizes or 'no rows'}); needed: at "
+            f"least one. Set preprocess.splits, or choose another split with evaluate.split."
+        )
+    table = manifest.assign(id=manifest["id"].astype(str)).set_index("id", drop=False)
+    labels = table["label_sha256"].fillna("")
+    problems = Problems()
+    for key in ids:
+        if key not in table.index:
+            problems.add(key, "in splits.csv, but not in the manifest", "both", "Run preprocess again.")
+        elif not labels[key]:
+            problems.add(key, "no label image", "one to compare with", "Add it, or use the predict pipeline.")
+    problems.raise_if_any(f"evaluate: samples of the {split} split cannot be scored")
+    return table.loc[ids.tolist()]
+
+
+def match_images(
+    test_labels_pred: Partitions, intermediate_labels: Partitions, manifest: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Match predicted with true objects, image by image."""
+    classes = manifest.set_index(manifest["id"].astype(str))["class"].fillna("").astype(str)
+    problems = Problems()
+    tables, pixels = [], []
+    for key, predicted in test_labels_pred.items():
+        if key not in intermediate_labels or key not in classes:
+            problems.add(
+                key, "predicted, but its label image is missing", "one to compare with", "Run download."
+            )
+            continue
+        try:
+            matches, counts = score_image(intermediate_labels[key](), predicted())
+        except KaryosegError as error:
+            problems.add(key, str(error), "labels that can be compared", "Run preprocess and evaluate again.")
+            continue
+        name = {"id": key, "class": classes[key] or _NO_CLASS}
+        tables.append(pd.DataFrame([name] * len(matches)).join(matches))
+        pixels.append(name | counts)
+    problems.raise_if_any("evaluate: predictions cannot be scored")
+    return pd.concat(tables, ignore_index=True), pd.DataFrame(pixels)
+
+
+def summarise_metrics(
+    matches: pd.DataFrame, pixel_counts: pd.DataFrame
+) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Compute the metrics of the split, of each image and of each class, and log them."""
+    metrics = summarise(matches, pixel_counts)
+    per_class = class_scores(metrics)
+    overall = pd.DataFrame([metrics | {"class": "all"}])
+    shown = pd.concat([per_class, overall])[["class", *_SHOWN]]
+    logger.info("Metrics:\n%s", shown.to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
+    empty = per_class.loc[per_class["map"].isna(), "class"].tolist()
+    if empty:
+        logger.warning("No annotated objects in %s: left out of map.", ", ".join(empty))
+    return metrics, image_scores(matches, pixel_counts), per_class, ap_curve(matches)

@@ -1,0 +1,168 @@
+"""Nodes of the predict pipeline."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+import pandas as pd
+from tqdm import tqdm
+
+from karyoseg.core.errors import KaryosegError, Problem, Problems
+from karyoseg.core.image_files import ImageError
+from karyoseg.core.inputs import InputImage, find_images
+from karyoseg.core.labels import relabel, remove_small
+from karyoseg.core.lazy import Lazy, fingerprint
+from karyoseg.core.measure import measure_objects
+from karyoseg.core.normalise import select_channels
+from karyoseg.core.predicting import PredictionResult, read_input
+from karyoseg.datasets.prediction_folder import StoredPrediction
+from karyoseg.models import load_segmenter
+from karyoseg.models.base import Segmenter
+from karyoseg.params.predict import PredictParams
+
+Outcome = PredictionResult | Problem
+
+logger = logging.getLogger(__name__)
+
+#: Parameters that change where results go or what happens to bad images, not the results.
+_NOT_RESULTS = {"input", "output", "model", "on_bad_image"}
+
+
+def find_inputs(params: PredictParams) -> list[InputImage]:
+    """List the images and, unless bad ones are to be skipped, check all of them.
+
+    Parameters
+    ----------
+    params : PredictParams
+        Where the images are.
+
+    Returns
+    -------
+    list of InputImage
+        At least one. Files in the output folder are results of an earlier run, not images.
+
+    Raises
+    ------
+    KaryosegError
+        If there is no image, or one report of all bad ones.
+    """
+    if params.input is None:
+        raise KaryosegError(
+            "predict.input: nothing given; needed: an image, folder, pattern or zip. Run for example "
+            "'kedro run --pipeline predict --params predict.input=FOLDER,predict.output=FOLDER'."
+        )
+    images = find_images(params.input, exclude=params.output)
+    problems = Problems()
+    if params.on_bad_image == "stop":
+        for image in tqdm(images, desc="check", unit="image", disable=None, leave=False):
+            try:
+                select_channels(
+                    read_input(image.path, params.axes).array, params.channels, "keep", where=image.path
+                )
+            except KaryosegError as error:
+                problems.extend([_problem(image, error)])
+    problems.raise_if_any("Some images cannot be predicted; predict.on_bad_image=skip predicts the others")
+    logger.info("%d image(s) to predict", len(images))
+    return images
+
+
+def predict_images(inputs: list[InputImage], params: PredictParams) -> dict[str, Lazy[Outcome]]:
+    """Prepare the prediction of each image.
+
+    Parameters
+    ----------
+    inputs : list of InputImage
+        From :func:`find_inputs`.
+    params : PredictParams
+        Model and options.
+
+    Returns
+    -------
+    dict of str to Lazy
+        By stem, computed by the dataset one at a time.
+    """
+    segmenter = load_segmenter(params.model)
+    options = params.model_dump(mode="json", exclude=_NOT_RESULTS)
+    return {
+        image.stem: Lazy(
+            partial(_predict_one, segmenter, image, params),
+            fingerprint(image.path, image.stamp, segmenter.fingerprint, options),
+        )
+        for image in inputs
+    }
+
+
+def collect_objects(
+    predictions: dict[str, Lazy[StoredPrediction]], inputs: list[InputImage]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Put the object tables of all finished images in the output folder together.
+
+    Parameters
+    ----------
+    predictions : dict of str to Lazy
+        The output folder, earlier runs included.
+    inputs : list of InputImage
+        Images of this run.
+
+    Returns
+    -------
+    tuple of DataFrame
+        The same table twice, for CSV and Parquet: column ``image`` (stem), then the measurements.
+    """
+    earlier = sorted(predictions.keys() - {image.stem for image in inputs})
+    if earlier:
+        logger.warning(
+            "objects.csv also has %d image(s) of earlier runs in this folder: %s", len(earlier), earlier[:10]
+        )
+    tables = []
+    for stem, stored in predictions.items():
+        table = stored().table
+        table.insert(0, "image", pd.Series([stem] * len(table), dtype="str", index=table.index))
+        tables.append(table)
+    filled = [table for table in tables if len(table)] or tables[:1]
+    objects = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame({"image": [], "label": []})
+    logger.info("%d objects in %d image(s)", len(objects), len(predictions))
+    return objects, objects
+
+
+def _predict_one(segmenter: Segmenter, source: InputImage, params: PredictParams) -> Outcome:
+    try:
+        return _segment(segmenter, source, params)
+    except KaryosegError as error:
+        if params.on_bad_image == "stop":
+            raise
+        return _problem(source, error)
+
+
+def _segment(segmenter: Segmenter, source: InputImage, params: PredictParams) -> PredictionResult:
+    file = read_input(source.path, params.axes)
+    image = select_channels(file.array, params.channels, "keep", where=source.path)
+    pixel_size = params.pixel_size_um or file.pixel_size_um
+    prepared, scale = segmenter.prepare(
+        image,
+        where=source.path,
+        pixel_size_um=pixel_size,
+        magnification=params.magnification,
+        diameter=params.diameter_px,
+        scale={"auto": None, "none": 1.0}.get(params.scale)
+        if isinstance(params.scale, str)
+        else params.scale,
+    )
+    predicted = segmenter.predict(
+        prepared,
+        scale=scale,
+        out_shape=(image.shape[0], image.shape[1]),
+        prob_thresh=params.prob_thresh,
+        nms_thresh=params.nms_thresh,
+    )
+    labels = relabel(remove_small(predicted.labels, params.min_area))
+    info = {"source": source.path, "model": params.model, "scale": scale, "pixel_size_um": pixel_size}
+    table = measure_objects(labels, image, pixel_size)
+    return PredictionResult(labels, image, table, pixel_size, info, params.overlay)
+
+
+def _problem(source: InputImage, error: KaryosegError) -> Problem:
+    if isinstance(error, ImageError):
+        return error.problem
+    return Problem(source.path, str(error), "an image this model can segment", "See the message.")

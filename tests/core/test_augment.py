@@ -1,0 +1,249 @@
+"""Invariants of the augmentation: pairs stay pairs, values and ids survive, seeds decide."""
+
+from __future__ import annotations
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from karyoseg.core import intensity
+from karyoseg.core.augment import TRANSFORM_NAMES, Augmenter
+from karyoseg.core.errors import KaryosegError
+from karyoseg.params.augment import AugmentParams, Transform
+
+GEOMETRIC = ("flip", "rotate90", "rotate", "scale", "elastic")
+BIG = 2**31 - 1
+
+
+def always(name: str, **settings: Any) -> dict[str, Any]:
+    """Return a policy entry with the defaults of its model and p = 1."""
+    return (
+        TypeAdapter(Transform).validate_python({"name": name, **settings, "p": 1.0}).model_dump(mode="json")
+    )
+
+
+def disks(size: int = 96) -> np.ndarray:
+    """Label image of nine disks."""
+    y, x = np.mgrid[:size, :size]
+    labels = np.zeros((size, size), np.int32)
+    for index in range(9):
+        cy, cx = (index // 3 + 0.5) * size / 3, (index % 3 + 0.5) * size / 3
+        labels[(y - cy) ** 2 + (x - cx) ** 2 < (size / 9) ** 2] = index + 1
+    return labels
+
+
+@pytest.fixture
+def everything() -> Augmenter:
+    return Augmenter([always(name) for name in TRANSFORM_NAMES])
+
+
+def test_parameters_and_core_know_the_same_names() -> None:
+    allowed = TypeAdapter(Transform).json_schema()["discriminator"]["mapping"]
+    assert set(allowed) == set(TRANSFORM_NAMES)
+
+
+def test_unknown_transform_is_refused_with_the_allowed_names() -> None:
+    with pytest.raises(ValidationError, match="gaussian_blur") as caught:
+        AugmentParams(transforms=[{"name": "solarise"}])
+    assert "solarise" in str(caught.value)
+    with pytest.raises(KaryosegError, match=r"entry 1: unknown transform 'solarise'.*poisson_noise"):
+        Augmenter([always("flip"), {"name": "solarise"}])
+
+
+@pytest.mark.parametrize(
+    ("entry", "part"),
+    [
+        ({"name": "scale", "factor": [1.2, 0.8]}, "backwards"),
+        ({"name": "elastic", "magnitude": 30, "spacing": 32}, "folds"),
+        ({"name": "flip", "p": 1.5}, "less than or equal to 1"),
+        ({"name": "gamma", "sigma": [1, 2]}, "sigma"),
+    ],
+)
+def test_bad_settings_are_refused(entry: dict[str, Any], part: str) -> None:
+    with pytest.raises(ValidationError, match=part):
+        AugmentParams(transforms=[entry])
+
+
+def test_incomplete_policy_names_the_missing_field() -> None:
+    with pytest.raises(KaryosegError, match="degrees"):
+        Augmenter([{"name": "rotate", "p": 1.0}])
+
+
+@pytest.mark.parametrize("axes", ["y", "x", "yx"])
+def test_flip_twice_gives_the_input_back(axes: str) -> None:
+    flip = Augmenter([always("flip", axes=axes)])
+    labels = disks()
+    image = np.random.default_rng(0).normal(size=(*labels.shape, 3)).astype(np.float32)
+    once = flip(image, labels, 1)
+    assert not np.array_equal(once[0], image)
+    twice = flip(*once, 2)
+    np.testing.assert_array_equal(twice[0], image)
+    np.testing.assert_array_equal(twice[1], labels)
+
+
+def test_quarter_turns_reach_all_orientations_and_only_those() -> None:
+    image = np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32)
+    turn = Augmenter([always("rotate90")])
+    seen = set()
+    for seed in range(30):
+        turned, _ = turn(image, np.zeros(image.shape, int), seed)
+        seen |= {k for k in range(4) if np.array_equal(turned, np.rot90(image, k))}
+    assert seen == {1, 2, 3}
+
+
+@pytest.mark.parametrize("name", GEOMETRIC)
+@pytest.mark.parametrize("channels", [(), (1,), (3,), (6,)])
+def test_labels_move_with_the_image(name: str, channels: tuple[int, ...]) -> None:
+    # The image holds the coordinates of each pixel, the label encodes them: after any warp both must agree to
+    # the half pixel that nearest-neighbour sampling may be off. Mirrored borders are left out: bilinear
+    # interpolation across the mirror line is not linear.
+    size = 64
+    y, x = np.mgrid[:size, :size]
+    labels = (1 + y * size + x).astype(np.int32)
+    for seed in range(5):
+        for coordinate in ("y", "x"):
+            ramp = (y if coordinate == "y" else x).astype(np.float32)
+            image = np.broadcast_to(ramp.reshape(size, size, *[1] * len(channels)), (size, size, *channels))
+            moved, ids = Augmenter([always(name)])(image, labels, seed)
+            assert moved.shape == image.shape
+            assert ids.shape == labels.shape
+            truth = (ids - 1) // size if coordinate == "y" else (ids - 1) % size
+            shown = moved.reshape(size, size, -1)[..., 0]
+            inside = np.hypot(y - size / 2, x - size / 2) < size / 2 - 12
+            np.testing.assert_allclose(shown[inside], truth[inside], atol=0.54)
+
+
+@pytest.mark.parametrize("name", GEOMETRIC)
+def test_image_that_is_the_label_map_stays_the_label_map(name: str) -> None:
+    # Including the border: where image and labels are constant around a pixel, they must stay equal.
+    labels = disks()
+    image, ids = Augmenter([always(name)])((labels > 0).astype(np.float32), labels, 4)
+    pure = (image == 0) | (image == 1)
+    assert pure.mean() > 0.7
+    np.testing.assert_array_equal(image[pure] > 0, ids[pure] > 0)
+
+
+@pytest.mark.parametrize("name", GEOMETRIC)
+def test_ids_survive_whatever_their_size_and_sign(name: str) -> None:
+    labels = np.where(disks() % 2, BIG - disks(), disks() + 70_000).astype(np.int32)
+    labels[disks() == 0] = 0
+    labels[:, 40:44] = -1
+    labels[:8] = -(2**31)
+    for seed in range(5):
+        _, ids = Augmenter([always(name, **({"degrees": [10, 20]} if name == "rotate" else {}))])(
+            np.zeros(labels.shape), labels, seed
+        )
+        assert ids.dtype == np.int32
+        new = set(np.unique(ids)) - set(np.unique(labels))
+        assert all(0 < value <= 100 for value in new), "only mirrored copies may have new, unused, small ids"
+        assert (ids == -1).any()
+
+
+def test_mirrored_copies_get_ids_of_their_own() -> None:
+    labels = np.zeros((80, 80), np.int32)
+    labels[4:12, 30:50] = 7  # not at the border: zooming out shows its mirror image above it
+    labels[60:, 30:50] = 9  # cut by the border: continues into its mirror image
+    _, ids = Augmenter([always("scale", factor=[0.7, 0.7])])(np.zeros(labels.shape), labels, 0)
+    assert set(np.unique(ids)) == {0, 1, 7, 9}
+    assert np.isclose((ids == 1).sum(), (ids == 7).sum(), rtol=0.25)
+    assert np.nonzero(ids == 1)[0].max() < np.nonzero(ids == 7)[0].min()
+    assert np.nonzero((ids == 9).any(axis=1))[0].max() - np.nonzero((ids == 9).any(axis=1))[0].min() > 20
+
+
+def test_scale_changes_the_area_by_the_square_of_the_factor() -> None:
+    labels = np.zeros((101, 101), np.int32)
+    labels[40:61, 40:61] = 5
+    _, ids = Augmenter([always("scale", factor=[1.5, 1.5])])(np.zeros(labels.shape), labels, 0)
+    assert np.isclose((ids == 5).sum(), 21 * 21 * 2.25, rtol=0.05)
+
+
+@pytest.mark.parametrize("name", TRANSFORM_NAMES)
+def test_intensities_outside_0_1_are_not_clipped(name: str) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.normal(0.5, 2, (64, 64, 3)).astype(np.float32)
+    image[20:40, 20:40] = 9
+    image[45:60, 45:60] = -6
+    changed, ids = Augmenter([always(name)])(image, disks(64), 3)
+    assert changed.dtype == np.float32
+    assert np.isfinite(changed).all()
+    assert changed.max() > 3
+    assert changed.min() < -3
+    if name not in GEOMETRIC:
+        np.testing.assert_array_equal(ids, disks(64))
+        assert not np.array_equal(changed, image)
+
+
+def test_same_seed_same_result_in_any_order_thread_and_process(everything: Augmenter) -> None:
+    labels = disks()
+    image = labels.astype(np.float32) / 9
+    seeds = [(42, epoch, index) for epoch in range(3) for index in range(3)]
+    first = [everything(image, labels, seed) for seed in seeds]
+    np.random.seed(7)  # noqa: NPY002  (global state must play no role)
+    copy = pickle.loads(pickle.dumps(everything))  # noqa: S301
+    with ThreadPoolExecutor(4) as pool:
+        again = list(pool.map(lambda seed: copy(image, labels, seed), reversed(seeds)))[::-1]
+    for (image_a, labels_a), (image_b, labels_b) in zip(first, again, strict=True):
+        np.testing.assert_array_equal(image_a, image_b)
+        np.testing.assert_array_equal(labels_a, labels_b)
+    assert len({changed.tobytes() for changed, _ in first}) == len(seeds)
+
+
+def test_chances_of_transforms_are_independent() -> None:
+    policy = [{**always("brightness", factor=[2, 2]), "p": 0.5}, {**always("flip", axes="x"), "p": 0.5}]
+    both = Augmenter(policy)
+    image = np.array([[1.0, 2.0]])
+    seen = [tuple(both(image, np.zeros((1, 2), int), seed)[0].ravel()) for seed in range(200)]
+    counts = [seen.count(case) for case in [(1, 2), (2, 1), (2, 4), (4, 2)]]
+    assert sum(counts) == 200
+    assert min(counts) > 25
+
+
+def test_input_is_untouched_and_output_is_new(everything: Augmenter) -> None:
+    labels = disks()
+    image = labels.astype(np.float32)
+    before = image.copy(), labels.copy()
+    everything(image, labels, 0)
+    Augmenter([])(image, labels, 0)[0][:] = 5
+    np.testing.assert_array_equal(image, before[0])
+    np.testing.assert_array_equal(labels, before[1])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 1), (3, 2), (33, 70), (2, 2, 3), (1, 1, 4)])
+def test_any_shape_is_kept(everything: Augmenter, shape: tuple[int, ...]) -> None:
+    for seed in range(3):
+        image, labels = everything(np.ones(shape), np.ones(shape[:2], np.int64), seed)
+        assert image.shape == shape
+        assert labels.shape == shape[:2]
+        assert (labels > 0).all()
+
+
+def test_different_sizes_are_refused(everything: Augmenter) -> None:
+    with pytest.raises(KaryosegError, match=r"\(4, 4\).*\(4, 5\)"):
+        everything(np.zeros((4, 4)), np.zeros((4, 5), int), 0)
+
+
+def test_noise_has_the_variance_it_promises() -> None:
+    rng = np.random.default_rng(0)
+    image = np.full((200, 200), 0.5, np.float32)
+    assert np.isclose(intensity.gaussian_noise(image, (0.1, 0.1), rng).std(), 0.1, rtol=0.05)
+    photons = intensity.poisson_noise(image, (100, 100), rng)
+    assert np.isclose(photons.mean(), 0.5, rtol=0.01)
+    assert np.isclose(photons.std(), np.sqrt(0.5 / 100), rtol=0.05)
+
+
+def test_gamma_is_monotone_through_zero() -> None:
+    ramp = np.linspace(-2, 3, 101, dtype=np.float32)[None]
+    bent = intensity.gamma(ramp, (0.5, 0.5), np.random.default_rng(0))
+    assert (np.diff(bent) > 0).all()
+    np.testing.assert_array_equal(bent[ramp <= 0], ramp[ramp <= 0])
+
+
+def test_contrast_keeps_the_mean_of_each_channel() -> None:
+    image = np.random.default_rng(0).normal([0, 1, 5], 1, (30, 30, 3)).astype(np.float32)
+    changed = intensity.contrast(image, (1.7, 1.7), np.random.default_rng(0))
+    np.testing.assert_allclose(changed.mean((0, 1)), image.mean((0, 1)), atol=1e-5)
+    np.testing.assert_allclose(changed.std((0, 1)), 1.7 * image.std((0, 1)), rtol=1e-4)

@@ -1,0 +1,161 @@
+"""Finding images and naming their outputs."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+import tifffile
+
+from karyoseg.core.errors import KaryosegError
+from karyoseg.core.images import read_image
+from karyoseg.core.inputs import find_images, is_inside, unique_stems
+from karyoseg.core.tiffs import encode_labels
+
+
+def write(path: Path, value: int = 0) -> Path:
+    """Write a tiny TIFF."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tifffile.imwrite(path, np.full((4, 5), value, np.uint8))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with images, other files and a subfolder."""
+    for name in ("b.tif", "a 1.TIF", "[x] 50%#.tif", "._b.tif", "sub/c.tiff"):
+        write(tmp_path / "in" / name)
+    (tmp_path / "in" / "notes.txt").write_text("notes")
+    return tmp_path / "in"
+
+
+def test_folder_is_not_recursive(folder: Path) -> None:
+    assert [image.stem for image in find_images(str(folder))] == ["[x] 50%#", "a 1", "b"]
+
+
+def test_glob(folder: Path) -> None:
+    assert {image.stem for image in find_images(f"{folder}/**/*.tif*")} == {"[x] 50%#", "b", "c"}
+    assert [image.stem for image in find_images(f"{folder}/b.*")] == ["b"]
+
+
+def test_file_of_any_suffix(folder: Path) -> None:
+    (folder / "b.tif").rename(folder / "b.dat")
+    (image,) = find_images(str(folder / "b.dat"))
+    assert (image.path, image.stem) == (str(folder / "b.dat"), "b")
+    assert len(find_images(str(folder / "[x] 50%#.tif"))) == 1
+
+
+def test_zip_members_are_read_in_place(folder: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        for value, name in enumerate(
+            ("x/a?.tif", "x/[b] 50%#.tif", "y/a?.tif", "__MACOSX/x/._a.tif", "read me.txt")
+        ):
+            archive.write(write(folder / "member.tif", value), name)
+    images = find_images(str(tmp_path / "in.zip"))
+    assert [image.stem for image in images] == ["[b] 50%#", "x_a__tif", "y_a__tif"]
+    assert [int(read_image(image.path).array[0, 0]) for image in images] == [1, 0, 2]
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "in.zip"}
+
+
+def test_changed_zip_is_read_again(folder: Path, tmp_path: Path) -> None:
+    seen = []
+    for value in (1, 2):
+        with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+            archive.write(write(folder / "member.tif", value), "a.tif")
+        (image,) = find_images(str(tmp_path / "in.zip"))
+        seen.append((image.stamp, int(read_image(image.path).array[0, 0])))
+    assert [value for _, value in seen] == [1, 2]
+    assert seen[0][0] != seen[1][0]
+
+
+@pytest.mark.parametrize("name", ["../evil.tif", "/evil.tif", "a/../../evil.tif"])
+def test_zip_that_points_outside_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        archive.write(folder / "b.tif", name)
+        archive.filelist[0].filename = name
+    with pytest.raises(KaryosegError, match="points outside"):
+        find_images(str(tmp_path / "in.zip"))
+
+
+@pytest.mark.parametrize(("content", "word"), [(b"", "0 bytes"), (b"PK no zip", "not a complete zip")])
+def test_broken_zip(tmp_path: Path, content: bytes, word: str) -> None:
+    (tmp_path / "in.zip").write_bytes(content)
+    with pytest.raises(KaryosegError, match=word):
+        find_images(str(tmp_path / "in.zip"))
+
+
+def test_damaged_member(folder: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        archive.write(folder / "b.tif", "b.tif")
+    content = bytearray((tmp_path / "in.zip").read_bytes())
+    content[60] ^= 255
+    (tmp_path / "in.zip").write_bytes(content)
+    (image,) = find_images(str(tmp_path / "in.zip"))
+    with pytest.raises(KaryosegError, match=r"b\.tif.*cannot be opened"):
+        read_image(image.path)
+
+
+def test_url() -> None:
+    fs = fsspec.filesystem("memory")
+    fs.pipe_file("/bucket/a.tif", encode_labels(np.array([[7]])))
+    fs.pipe_file("/bucket/b.txt", b"1")
+    (image,) = find_images("memory://bucket")
+    assert read_image(image.path).array.tolist() == [[7]]
+    fs.rm("/bucket", recursive=True)
+
+
+def test_nothing_found(folder: Path) -> None:
+    with pytest.raises(KaryosegError, match="nothing there"):
+        find_images(str(folder / "none"))
+    with pytest.raises(KaryosegError, match="nothing there"):
+        find_images(str(folder / "none*.tif"))
+    with pytest.raises(KaryosegError, match=r"1 file\(s\), no image: notes.txt"):
+        find_images(str(folder / "*.txt"))
+    (folder / "empty").mkdir()
+    with pytest.raises(KaryosegError, match="no files"):
+        find_images(str(folder / "empty"))
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["/i/a.tif", "/i/b.ome.tif"], ["a", "b.ome"]),
+        (["/i/a.png", "/i/a.tif"], ["a_png", "a_tif"]),
+        (["/i/a.png", "/i/A.png"], ["a_png_1", "A_png_2"]),
+        (["x/a.png", "y/a.png"], ["x_a_png", "y_a_png"]),
+        (["a.png", "y/a.png"], ["a_png", "y_a_png"]),
+        (["a.png", "a.tif", "a_png.tif"], ["a_png", "a_tif", "a_png_tif"]),
+        (['/i/a:b"?.tif', "/i/. .tif"], ["a_b__", "image"]),
+    ],
+)
+def test_stems(names: list[str], expected: list[str]) -> None:
+    assert unique_stems(names) == expected
+
+
+def test_stems_never_agree() -> None:
+    rng = np.random.default_rng(0)
+    parts = ["a", "A", "a_png", "a_1", "x_a", "a_png_1"]
+    for _ in range(200):
+        names = {
+            f"{rng.choice(['', 'x/', 'x/a/'])}{rng.choice(parts)}.{rng.choice(['png', 'tif'])}"
+            for _ in range(12)
+        }
+        stems = unique_stems(sorted(names))
+        assert len({stem.casefold() for stem in stems}) == len(names)
+
+
+def test_long_names_leave_room_for_suffixes() -> None:
+    (stem,) = unique_stems(["/i/" + "ä" * 120 + ".tif"])
+    assert len(stem.encode()) <= 200
+
+
+def test_is_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert is_inside(str(tmp_path / "out/a.tif"), "out")
+    assert is_inside("in/../out/sub/a.tif", "out")
+    assert not is_inside("outer/a.tif", "out")
+    assert is_inside("s3://b/out/a.tif", "s3://b/out/")
+    assert not is_inside("s3://b/out/a.tif", "out")

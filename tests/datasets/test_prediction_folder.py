@@ -1,0 +1,229 @@
+"""The output folder of predict: whole files, resumption, respect for what is there."""
+
+from __future__ import annotations
+
+import csv
+import os
+from functools import partial
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from kedro.io import DatasetError
+
+from karyoseg.core.errors import KaryosegError, Problem
+from karyoseg.core.lazy import Lazy
+from karyoseg.core.measure import measure_objects
+from karyoseg.core.predicting import PredictionResult
+from karyoseg.datasets.prediction_folder import PredictionFolder
+
+SUFFIXES = {".tif", ".rois.zip", ".geojson", ".png"}
+
+
+def result(n_objects: int, *, overlay: bool = True) -> PredictionResult:
+    """A prediction with objects in a row."""
+    labels = np.zeros((6, 80), np.int32)
+    for index in range(n_objects):
+        labels[1:4, 5 * index : 5 * index + 3] = index + 1
+    return PredictionResult(labels, labels, measure_objects(labels, labels), 0.5, {"source": "x"}, overlay)
+
+
+class Counted:
+    """Lazies that note what was computed, and fail where told."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.fail_at: str | None = None
+
+    def compute(self, key: str, value: PredictionResult | Problem) -> PredictionResult | Problem:
+        """Return the value, or fail."""
+        if key == self.fail_at:
+            raise RuntimeError("killed")
+        self.done.append(key)
+        return value
+
+    def lazies(self, mark: str = "v1", n: int = 4) -> dict[str, Lazy]:
+        """``n`` results with 0, 1, ... objects."""
+        return {k: Lazy(partial(self.compute, k, result(i)), mark) for i, k in enumerate("abcdefgh"[:n])}
+
+
+def names(folder: Path) -> set[str]:
+    """Visible files of a folder."""
+    return {path.name for path in folder.iterdir() if path.name != ".objects"}
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    data = PredictionFolder(path=str(tmp_path / "out"))
+    assert not data.exists()
+    data.save(Counted().lazies())
+    assert data.exists()
+    assert names(tmp_path / "out") == {key + suffix for key in "abcd" for suffix in SUFFIXES}
+    loaded = data.load()
+    assert list(loaded) == list("abcd")
+    for n, lazy in enumerate(loaded.values()):
+        stored = lazy()
+        pd.testing.assert_frame_equal(stored.table, result(n).table)
+        assert np.array_equal(tifffile.imread(stored.files[".tif"]), result(n).labels)
+        assert stored.info == {"source": "x"}
+
+
+def test_killed_run_continues(tmp_path: Path) -> None:
+    counted = Counted()
+    counted.fail_at = "c"
+    data = PredictionFolder(path=str(tmp_path))
+    with pytest.raises(DatasetError):
+        data.save(counted.lazies())
+    assert list(data.load()) == ["a", "b"]
+    counted.fail_at = None
+    data.save(counted.lazies())
+    assert counted.done == ["a", "b", "c", "d"]
+    data.save(counted.lazies())
+    assert counted.done == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    "lost", ["b.tif", "b.rois.zip", "b.geojson", "b.png", ".objects/b.parquet", ".objects/b.json"]
+)
+def test_missing_or_unfinished_files_are_made_again(tmp_path: Path, lost: str) -> None:
+    counted = Counted()
+    data = PredictionFolder(path=str(tmp_path))
+    data.save(counted.lazies())
+    (tmp_path / lost).unlink()
+    assert ("b" in data.load()) is False
+    if lost.endswith(".json"):
+        # Without its record karyoseg cannot know the files as its own.
+        with pytest.raises(KaryosegError, match="not written by karyoseg") as caught:
+            save(data, counted.lazies())
+        assert "b.tif" in str(caught.value)
+        return
+    counted.done.clear()
+    data.save(counted.lazies())
+    assert counted.done == ["b"]
+    assert "b" in data.load()
+
+
+def save(data: PredictionFolder, value: dict) -> None:
+    """Save, with Kedro's wrapping taken off."""
+    try:
+        data.save(value)
+    except DatasetError as error:
+        raise error.__cause__ or error from None
+
+
+def test_kill_between_files_of_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted, data = Counted(), PredictionFolder(path=str(tmp_path))
+    real = fsspec.implementations.local.LocalFileSystem.mv
+
+    def failing(self, source: str, target: str, **kwargs) -> None:
+        if target.endswith("b.geojson"):
+            raise KeyboardInterrupt
+        real(self, source, target, **kwargs)
+
+    monkeypatch.setattr(fsspec.implementations.local.LocalFileSystem, "mv", failing)
+    with pytest.raises(KeyboardInterrupt):
+        data.save(counted.lazies())
+    monkeypatch.undo()
+    assert list(data.load()) == ["a"]
+    data.save(counted.lazies())
+    assert counted.done == ["a", "b", "b", "c", "d"]
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_damaged_record_is_not_trusted(tmp_path: Path) -> None:
+    counted, data = Counted(), PredictionFolder(path=str(tmp_path))
+    data.save(counted.lazies())
+    (tmp_path / ".objects/b.json").write_text("{half")
+    counted.done.clear()
+    data.save(counted.lazies())
+    assert counted.done == ["b"]
+
+
+def test_changed_fingerprint_is_computed_again(tmp_path: Path) -> None:
+    counted, data = Counted(), PredictionFolder(path=str(tmp_path))
+    data.save(counted.lazies("v1"))
+    data.save(counted.lazies("v2"))
+    assert counted.done == list("abcdabcd")
+
+
+def test_preview_that_is_no_longer_wanted_goes(tmp_path: Path) -> None:
+    data = PredictionFolder(path=str(tmp_path))
+    data.save({"a": Lazy(partial(result, 1), "v1")})
+    data.save({"a": Lazy(partial(result, 1, overlay=False), "v2")})
+    assert names(tmp_path) == {"a.tif", "a.rois.zip", "a.geojson"}
+    assert list(data.load()) == ["a"]
+
+
+def test_results_of_other_runs_stay(tmp_path: Path) -> None:
+    data = PredictionFolder(path=str(tmp_path))
+    data.save({"a": Lazy(partial(result, 1), "v1")})
+    (tmp_path / "notes.txt").write_text("mine")
+    data.save({"b": Lazy(partial(result, 2), "v1")})
+    assert list(data.load()) == ["a", "b"]
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_files_of_the_user_are_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "b.png").write_bytes(b"mine")
+    counted = Counted()
+    with pytest.raises(KaryosegError, match=r"already has b\.png"):
+        save(PredictionFolder(path=str(tmp_path)), counted.lazies())
+    assert (tmp_path / "b.png").read_bytes() == b"mine"
+    assert counted.done == []
+
+
+def test_problems_do_not_stop_the_others(tmp_path: Path) -> None:
+    counted, data = Counted(), PredictionFolder(path=str(tmp_path))
+    lazies = counted.lazies()
+    bad = lazies | {
+        "b": Lazy(partial(counted.compute, "b", Problem("b.tif", "broken", "image", "Mend.")), "v1")
+    }
+    data.save(bad)
+    assert list(data.load()) == ["a", "c", "d"]
+    with (tmp_path / "problems.csv").open() as stream:
+        assert [row["where"] for row in csv.DictReader(stream)] == ["b.tif"]
+    data.save(lazies)
+    assert not (tmp_path / "problems.csv").exists()
+    assert list(data.load()) == list("abcd")
+
+
+def test_only_problems(tmp_path: Path) -> None:
+    data = PredictionFolder(path=str(tmp_path))
+    with pytest.raises(KaryosegError, match=r"No image could be predicted[\s\S]*b\.tif: broken"):
+        save(data, {"b": Lazy(lambda: Problem("b.tif", "broken", "image", "Mend."), "v1")})
+    assert (tmp_path / "problems.csv").exists()
+
+
+def test_unwritable_place_is_told_before_the_first_prediction(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    counted = Counted()
+    with pytest.raises(KaryosegError, match="cannot be written"):
+        save(PredictionFolder(path=str(tmp_path / "file" / "out")), counted.lazies())
+    assert counted.done == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_folder_without_permission(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    counted = Counted()
+    with pytest.raises(KaryosegError, match="cannot be written"):
+        save(PredictionFolder(path=str(tmp_path / "out")), counted.lazies())
+    assert counted.done == []
+
+
+def test_loading_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError) as caught:
+        PredictionFolder(path=str(tmp_path)).load()
+    assert isinstance(caught.value.__cause__, KaryosegError)
+
+
+def test_remote_folder() -> None:
+    data = PredictionFolder(path="memory://predictions/out")
+    counted = Counted()
+    data.save(counted.lazies())
+    data.save(counted.lazies())
+    assert counted.done == list("abcd")
+    assert len(data.load()["d"]().table) == 3
+    assert not fsspec.filesystem("memory").glob("**/*.part")

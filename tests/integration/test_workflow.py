@@ -1,0 +1,146 @@
+"""Whole runs in a copy of the project, as a user starts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import roifile
+import tifffile
+
+def kedro(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run kedro in a project copy."""
+    run = subprocess.run(
+        [sys.executable, "-m", "kedro", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if check and run.returncode:
+        raise AssertionError(f"kedro {' '.join(arguments)} failed:\n{run.stdout[-4000:]}\n{run.stderr[-4000:]}")
+    return run
+
+
+@pytest.fixture(scope="module")
+def workspace(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("conf", "src", "pyproject.toml", ".telemetry"):
+        source = project / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "local", "*.egg-info"))
+        else:
+            shutil.copy2(source, folder / name)
+    (folder / "conf" / "local").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(workspace: Path) -> Path:
+    kedro(workspace, "run", "--env", "test")
+    return workspace
+
+
+@pytest.mark.slow
+def test_the_whole_workflow_leaves_every_promised_file(finished: Path) -> None:
+    promised = [
+        "data/01_raw/sample.zip",
+        "data/02_intermediate/manifest.csv",
+        "data/03_primary/splits.csv",
+        "data/05_model_input/augmentation.json",
+        *(f"data/06_models/tiny/{name}" for name in ("config.json", "thresholds.json", "weights_best.h5")),
+        *(f"data/06_models/tiny/{name}" for name in ("history.csv", "training.json", "model_card.md")),
+        *(f"data/08_reporting/{name}" for name in ("metrics_per_image.csv", "ap_curve.csv", "report.html")),
+        "data/08_reporting/figures/augmentation.png",
+    ]
+    assert [name for name in promised if not (finished / name).is_file()] == []
+    metrics = json.loads((finished / "data/08_reporting/metrics.json").read_text())
+    keys = ["f1", "iou", "map", "ap_50", "ap_95", "ap_mean", "precision", "recall", "pq", "aji", "dice", "by_class"]
+    assert [key for key in keys if key not in metrics] == []
+    assert metrics["n_images"] == 4
+
+
+@pytest.mark.slow
+def test_test_images_never_reach_training(finished: Path) -> None:
+    splits = pd.read_csv(finished / "data/03_primary/splits.csv", dtype=str).set_index("id")["split"]
+    manifest = pd.read_csv(finished / "data/02_intermediate/manifest.csv", dtype=str).set_index("id")["split"]
+    assert set(splits[manifest == "test"]) == {"test"}
+    assert set(splits) == {"train", "val", "test"}
+
+
+@pytest.mark.slow
+def test_pipelines_run_alone_from_what_is_on_disk(finished: Path) -> None:
+    before = (finished / "data/06_models/tiny/weights_best.h5").read_bytes()
+    for name in ("download", "preprocess", "augment", "evaluate", "visualize"):
+        kedro(finished, "run", "--env", "test", "--pipeline", name)
+    assert (finished / "data/06_models/tiny/weights_best.h5").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_predict_writes_all_formats_and_continues(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    tifffile.imwrite(folder / "deep.tif", rng.integers(0, 60000, (70, 90)).astype(np.uint16))
+    tifffile.imwrite(folder / "one.tif", np.zeros((1, 1), np.uint8))
+    shutil.copy2(next((finished / "data/02_intermediate/images").glob("real*.tif")), folder / "real.tif")
+    arguments = f"predict.input={folder},predict.output={tmp_path / 'out'},predict.prob_thresh=0.05"
+    kedro(finished, "run", "--env", "test", "--pipeline", "predict", "--params", arguments)
+    for stem, shape in (("deep", (70, 90)), ("one", (1, 1)), ("real", (512, 512))):
+        labels = tifffile.imread(tmp_path / "out" / f"{stem}.tif")
+        assert labels.shape == shape
+        features = json.loads((tmp_path / "out" / f"{stem}.geojson").read_text())["features"]
+        assert len(features) == len(np.unique(labels[labels > 0]))
+        if features:
+            assert len(roifile.roiread(tmp_path / "out" / f"{stem}.rois.zip")) == len(features)
+        assert (tmp_path / "out" / f"{stem}.png").is_file()
+    table = pd.read_csv(tmp_path / "out" / "objects.csv")
+    assert len(table) == len(pd.read_parquet(tmp_path / "out" / "objects.parquet"))
+    stamp = (tmp_path / "out" / "real.tif").stat().st_mtime_ns
+    kedro(finished, "run", "--env", "test", "--pipeline", "predict", "--params", arguments)
+    assert (tmp_path / "out" / "real.tif").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.slow
+def test_bad_input_ends_with_a_plain_message(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "empty.tif").write_bytes(b"")
+    (folder / "text.png").write_text("not an image")
+    run = kedro(finished, "run", "--env", "test", "--pipeline", "predict", "--params", f"predict.input={folder}", check=False)
+    output = run.stdout + run.stderr
+    assert run.returncode != 0
+    assert "empty.tif" in output
+    assert "text.png" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+def test_a_slice_of_real_data(workspace: Path, shared_data: Path, tmp_path: Path) -> None:
+    """Twenty real images in the published layout, from zip to report."""
+    import csv
+    import zipfile
+
+    slice_zip = tmp_path / "slice.zip"
+    with zipfile.ZipFile(shared_data / "bbbc038-fluorescence.zip") as source, zipfile.ZipFile(slice_zip, "w") as target:
+        header, *lines = source.read("image_description.csv").decode("utf-8-sig").splitlines()
+        rows = list(csv.DictReader([header, *lines], delimiter=";"))
+        split = [row["Train-/Testset split"] for row in rows]
+        chosen = [i for i, s in enumerate(split) if s == "train"][:14] + [i for i, s in enumerate(split) if s == "test"][:6]
+        target.writestr("image_description.csv", "\n".join([header, *(lines[i] for i in chosen)]))
+        for i in chosen:
+            for kind in ("rawimages", "groundtruth"):
+                name = f"{kind}/{rows[i]['Image_Name']}.tif"
+                target.writestr(name, source.read(name))
+    kedro(workspace, "run", "--env", "test", "--params", f"dataset.layout=bsst265,dataset.url={slice_zip}")
+    metrics = json.loads((workspace / "data/08_reporting/metrics.json").read_text())
+    assert metrics["n_images"] == 6

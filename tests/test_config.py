@@ -1,0 +1,87 @@
+"""The configuration fits the code: every entry is used, every input resolves, every value is valid."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+from kedro.framework.context import KedroContext
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from kedro.pipeline import Pipeline
+from pydantic import BaseModel
+
+ENVIRONMENTS = ["base", "bbbc038", "bsst265", "test"]
+
+
+@pytest.fixture(scope="module", params=ENVIRONMENTS)
+def context(request: pytest.FixtureRequest, project: Path) -> KedroContext:
+    bootstrap_project(project)
+    with KedroSession.create(project, env=request.param) as session:
+        return session.load_context()
+
+
+@pytest.fixture(scope="module")
+def everything(context: KedroContext) -> Pipeline:
+    return sum((pipeline for name, pipeline in pipelines.items() if name != "__default__"), Pipeline([]))
+
+
+def parameter_inputs(pipeline: Pipeline) -> dict[str, type[BaseModel]]:
+    """Parameter group -> the pydantic model that the nodes ask for."""
+    found: dict[str, type[BaseModel]] = {}
+    for node in pipeline.nodes:
+        hints = get_type_hints(node.func)
+        declared = node._inputs
+        if isinstance(declared, dict):
+            arguments = declared
+        else:
+            arguments = dict(zip(inspect.signature(node.func).parameters, node.inputs, strict=False))
+        for argument, dataset in arguments.items():
+            if dataset.startswith("params:"):
+                found[dataset.removeprefix("params:")] = hints[argument]
+    return found
+
+
+def test_all_environments_are_tested(project: Path) -> None:
+    folders = {path.name for path in (project / "conf").iterdir() if path.is_dir()} - {"local"}
+    assert folders == set(ENVIRONMENTS)
+
+
+def test_only_what_stays_inside_one_pipeline_is_not_in_the_catalog(context: KedroContext) -> None:
+    for name, pipeline in pipelines.items():
+        if name == "__default__":
+            continue
+        inside = {dataset for node in pipeline.nodes for dataset in node.inputs} & pipeline.all_outputs()
+        needed = {dataset for dataset in pipeline.datasets() if not dataset.startswith("params:")}
+        assert needed - set(context.catalog.keys()) <= inside
+
+
+def test_every_catalog_entry_is_used_by_a_pipeline(context: KedroContext, everything: Pipeline) -> None:
+    declared = {name for name in context.catalog.keys() if not name.startswith("param")}  # noqa: SIM118
+    assert declared <= set(everything.datasets())
+
+
+def test_every_catalog_entry_has_a_layer(context: KedroContext) -> None:
+    config: dict[str, Any] = context.config_loader["catalog"]
+    entries = {name: entry for name, entry in config.items() if not name.startswith("_")}
+    without = [name for name, entry in entries.items() if not entry.get("metadata", {}).get("kedro-viz", {}).get("layer")]
+    assert without == []
+
+
+def test_every_parameter_group_is_used_and_present(context: KedroContext, everything: Pipeline) -> None:
+    assert set(parameter_inputs(everything)) == set(context.params)
+
+
+def test_every_parameter_is_valid_and_known(context: KedroContext, everything: Pipeline) -> None:
+    for group, model in parameter_inputs(everything).items():
+        assert isinstance(model.model_validate(context.params[group]), model)
+
+
+def test_default_pipeline_is_the_workflow_in_order(context: KedroContext) -> None:
+    names = [node.name for node in pipelines["__default__"].nodes]
+    first = ["fetch_dataset", "split_samples", "train_model"]
+    assert [name for name in names if name in first] == first
+    assert not {node.name for node in pipelines["predict"].nodes} & set(names)
