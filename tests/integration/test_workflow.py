@@ -59,7 +59,7 @@ def test_the_whole_workflow_leaves_every_promised_file(finished: Path) -> None:
         *(f"data/06_models/tiny/{name}" for name in ("config.json", "thresholds.json", "weights_best.h5")),
         *(f"data/06_models/tiny/{name}" for name in ("history.csv", "training.json", "model_card.md")),
         *(f"data/08_reporting/{name}" for name in ("metrics_per_image.csv", "ap_curve.csv", "report.html")),
-        "data/08_reporting/figures/augmentation.png",
+        "data/08_reporting/augmentation.png",
     ]
     assert [name for name in promised if not (finished / name).is_file()] == []
     metrics = json.loads((finished / "data/08_reporting/metrics.json").read_text())

@@ -1,4 +1,4 @@
-"""Tables, JSON and text whose earlier version stays until the new one is whole.
+"""Tables, JSON, text and single figures whose earlier version stays until the new one is whole.
 
 The classes are those of kedro-datasets; only ``save`` differs: it writes to a temporary name and renames.
 """
@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 from kedro_datasets.json import json_dataset
+from kedro_datasets.matplotlib import matplotlib_dataset
 from kedro_datasets.pandas import csv_dataset, parquet_dataset
 from kedro_datasets.text import text_dataset
 
@@ -72,3 +73,7 @@ class JSONDataset(_WholeFileMixin, json_dataset.JSONDataset):
 
 class TextDataset(_WholeFileMixin, text_dataset.TextDataset):
     """Text file; see :class:`kedro_datasets.text.TextDataset`."""
+
+
+class MatplotlibDataset(_WholeFileMixin, matplotlib_dataset.MatplotlibDataset):
+    """One figure as PNG; see :class:`kedro_datasets.matplotlib.MatplotlibDataset`."""

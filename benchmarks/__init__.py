@@ -1,0 +1,1 @@
+"""karyoseg beside plain stardist calls: `python -m benchmarks`."""

@@ -1,0 +1,199 @@
+"""What is measured: each case has a karyoseg and a plain stardist side that do the same work.
+
+A side prepares everything in its constructor and then does a fixed amount of work each time it is called; it returns
+the amount in the unit of the case.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from karyoseg.core.augment import Augmenter
+from karyoseg.core.lazy import Lazy
+from karyoseg.core.normalise import normalise
+from karyoseg.core.synthetic import SAMPLE_CLASSES, draw_scene, render_scene
+from karyoseg.models.base import LabelledSamples
+from karyoseg.params.train import TrainParams
+
+SEED = 0
+BATCH, PATCH, STEPS = 4, 256, 8
+POLICY = [
+    {"name": "flip", "axes": "yx", "p": 0.5},
+    {"name": "rotate90", "p": 0.75},
+    {"name": "brightness", "factor": [0.6, 2.0], "p": 1.0},
+    {"name": "intensity_shift", "offset": [-0.2, 0.2], "p": 1.0},
+]
+Side = Callable[[], float]
+
+
+def scenes(n: int, shape: tuple[int, int]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Draw seeded raw images with labels."""
+    rng = np.random.default_rng(SEED)
+    kinds = list(SAMPLE_CLASSES.values())
+    return [render_scene(draw_scene(kinds[i % len(kinds)], shape, rng)[0], rng) for i in range(n)]
+
+
+def plain_augmenter(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Flips, right-angle rotations and intensity changes, as in StarDist's own training example."""
+    turns, flip = np.random.randint(4), np.random.rand() < 0.5  # noqa: NPY002
+    image, labels = np.rot90(image, turns), np.rot90(labels, turns)
+    if flip:
+        image, labels = image[::-1], labels[::-1]
+    return image * np.random.uniform(0.6, 2) + np.random.uniform(-0.2, 0.2), labels  # noqa: NPY002
+
+
+def training_params() -> TrainParams:
+    """Network and batch of the default model."""
+    return TrainParams(epochs=1, steps_per_epoch=STEPS, batch_size=BATCH, patch_size=[PATCH, PATCH])
+
+
+def loading_karyoseg() -> Side:
+    """Batches of augmented patches with targets, by our stream."""
+    from karyoseg.models.stardist.patches import PatchStream, TargetSpec
+
+    pairs = [(normalise(image), labels) for image, labels in scenes(8, (512, 512))]
+    stream = PatchStream(
+        as_samples(pairs), TargetSpec(32, (2, 2)), patch_size=(PATCH, PATCH), batch_size=BATCH, steps=STEPS,
+        augment=Augmenter(POLICY), seed=SEED,
+    )  # fmt: skip
+
+    def work() -> float:
+        for step in range(STEPS):
+            stream[step]
+        return STEPS
+
+    return work
+
+
+def loading_stardist() -> Side:
+    """Batches of augmented patches with targets, by stardist's own class."""
+    from stardist.models.model2d import StarDistData2D
+
+    pairs = [(normalise(image), labels) for image, labels in scenes(8, (512, 512))]
+    data = StarDistData2D(
+        [image for image, _ in pairs], [labels for _, labels in pairs], batch_size=BATCH, n_rays=32, length=10_000,
+        patch_size=(PATCH, PATCH), grid=(2, 2), augmenter=plain_augmenter, foreground_prob=0.9,
+    )  # fmt: skip
+
+    def work() -> float:
+        for step in range(STEPS):
+            data[step]
+        return STEPS
+
+    return work
+
+
+def as_samples(pairs: list[tuple[np.ndarray, np.ndarray]]) -> LabelledSamples:
+    """Wrap arrays as samples."""
+
+    def pick(index: int, part: int) -> np.ndarray:
+        return pairs[index][part]
+
+    keys = [f"s{i:03d}" for i in range(len(pairs))]
+    images = {key: Lazy(partial(pick, i, 0), key) for i, key in enumerate(keys)}
+    labels = {key: Lazy(partial(pick, i, 1), key) for i, key in enumerate(keys)}
+    return LabelledSamples(images, labels)
+
+
+def training_karyoseg() -> Side:
+    """Training steps by our loop, data included; checkpoints of every epoch included."""
+    from karyoseg.models.stardist.fitting import _streams
+    from karyoseg.models.stardist.network import build
+    from karyoseg.models.stardist.training import Workspace, run_training
+
+    samples = as_samples([(normalise(image), labels) for image, labels in scenes(8, (512, 512))])
+    params = training_params()
+    options = params.model_dump(mode="json") | {"config": params.config2d(1)}
+    folder = Path(tempfile.mkdtemp())
+    network = build(options["config"], folder / "m")
+    stream, validation = _streams(network, samples, samples, Augmenter(POLICY), options)
+
+    def work() -> float:
+        run_training(network, stream, validation, Workspace(folder / "m", str(np.random.rand())), options)  # noqa: NPY002
+        return STEPS
+
+    return work
+
+
+def training_stardist() -> Side:
+    """Training steps by ``StarDist2D.train``, data included."""
+    from stardist.models import Config2D, StarDist2D
+
+    pairs = [(normalise(image), labels) for image, labels in scenes(8, (512, 512))]
+    images, labels = [image for image, _ in pairs], [labels for _, labels in pairs]
+    config = training_params().config2d(1) | {"train_tensorboard": False}
+    model = StarDist2D(Config2D(**config), name="m", basedir=tempfile.mkdtemp())
+    validation = images, labels
+
+    def work() -> float:
+        model.train(images, labels, validation, augmenter=plain_augmenter, epochs=1, steps_per_epoch=STEPS)
+        return STEPS
+
+    return work
+
+
+def prediction_karyoseg() -> Side:
+    """Prepare and segment images of several sizes, by our segmenter."""
+    from karyoseg.models.stardist import StarDistSegmenter
+
+    segmenter = StarDistSegmenter.load(model_folder())
+    images = prediction_images()
+
+    def work() -> float:
+        for image in images:
+            prepared, scale = segmenter.prepare(image)
+            segmenter.predict(prepared, scale=scale, out_shape=image.shape)
+        return sum(image.size for image in images) / 1e6
+
+    return work
+
+
+def prediction_stardist() -> Side:
+    """Normalise and segment the same images, by ``predict_instances``."""
+    from csbdeep.utils import normalize
+    from stardist.models import StarDist2D
+
+    folder = model_folder()
+    model = StarDist2D(None, name=folder.name, basedir=str(folder.parent))
+    images = prediction_images()
+
+    def work() -> float:
+        for image in images:
+            model.predict_instances(normalize(image, 1, 99.8))
+        return sum(image.size for image in images) / 1e6
+
+    return work
+
+
+def prediction_images() -> list[np.ndarray]:
+    """Images of the sizes found in BBBC038."""
+    shapes = [(256, 256), (256, 320), (360, 360), (520, 696), (512, 640), (1024, 1024)]
+    return [image for shape in shapes for image, _ in scenes(1, shape)]
+
+
+def model_folder() -> Path:
+    """Folder of the trained model if there is one, else of an untrained network of the same size."""
+    trained = Path("data/06_models/bbbc038")
+    if (trained / "weights_best.h5").is_file():
+        return trained
+    from karyoseg.models.stardist.network import build
+
+    folder = Path(tempfile.mkdtemp()) / "untrained"
+    network: Any = build(training_params().config2d(1), folder)
+    network.keras_model.save_weights(str(folder / "weights_best.h5"))
+    (folder / "thresholds.json").write_text('{"prob": 0.5, "nms": 0.4}')
+    return folder
+
+
+#: case -> (unit, karyoseg side, stardist side)
+CASES: dict[str, tuple[str, Callable[[], Side], Callable[[], Side]]] = {
+    "data loading": ("batches/s", loading_karyoseg, loading_stardist),
+    "training": ("steps/s", training_karyoseg, training_stardist),
+    "prediction": ("Mpx/s", prediction_karyoseg, prediction_stardist),
+}
