@@ -89,7 +89,9 @@ def main() -> None:
             flush=True,
         )
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps({"machine": platform.processor(), "runs": arguments.runs, "rows": rows}, indent=2))
+    arguments.json.write_text(
+        json.dumps({"machine": platform.processor(), "runs": arguments.runs, "rows": rows}, indent=2)
+    )
 
 
 if __name__ == "__main__":

@@ -180,9 +180,7 @@ def _text(description: str) -> str:
     """Turn a docstring into one line of Markdown: `<` outside of code must not look like a tag."""
     paragraphs = re.split(r"\n\s*\n", description.strip().replace("``", "`"))
     line = " ".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-    return "`".join(
-        part if index % 2 else part.replace("<", "&lt;") for index, part in enumerate(line.split("`"))
-    )
+    return "`".join(part if index % 2 else part.replace("<", "&lt;") for index, part in enumerate(line.split("`")))
 
 
 def main(arguments: list[str]) -> int:
@@ -198,9 +196,7 @@ def main(arguments: list[str]) -> int:
     int
         Exit status; 1 if ``--check`` finds a difference.
     """
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare with the page on disk, write nothing")
     check = parser.parse_args(arguments).check
     page = render(find_groups())

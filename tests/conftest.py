@@ -42,8 +42,6 @@ def disks() -> np.ndarray:
     """Label image of four disks, one of them cut by the border."""
     labels = np.zeros((96, 112), np.int32)
     y, x = np.ogrid[:96, :112]
-    for index, (cy, cx, radius) in enumerate(
-        [(20, 20, 10), (60, 40, 14), (30, 80, 12), (90, 95, 13)], start=1
-    ):
+    for index, (cy, cx, radius) in enumerate([(20, 20, 10), (60, 40, 14), (30, 80, 12), (90, 95, 13)], start=1):
         labels[(y - cy) ** 2 + (x - cx) ** 2 <= radius**2] = index
     return labels

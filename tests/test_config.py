@@ -67,7 +67,9 @@ def test_every_catalog_entry_is_used_by_a_pipeline(context: KedroContext, everyt
 def test_every_catalog_entry_has_a_layer(context: KedroContext) -> None:
     config: dict[str, Any] = context.config_loader["catalog"]
     entries = {name: entry for name, entry in config.items() if not name.startswith("_")}
-    without = [name for name, entry in entries.items() if not entry.get("metadata", {}).get("kedro-viz", {}).get("layer")]
+    without = [
+        name for name, entry in entries.items() if not entry.get("metadata", {}).get("kedro-viz", {}).get("layer")
+    ]
     assert without == []
 
 

@@ -46,11 +46,7 @@ def check_run(command: str) -> None:
     assert env is None or (PROJECT / "conf" / env).is_dir(), f"no environment {env}"
     names = [options["pipeline"] or "__default__"]
     if options["pipelines"]:
-        names = (
-            options["pipelines"]
-            if isinstance(options["pipelines"], list)
-            else options["pipelines"].split(",")
-        )
+        names = options["pipelines"] if isinstance(options["pipelines"], list) else options["pipelines"].split(",")
     assert set(names) <= set(pipelines), f"no pipeline {names}"
     with KedroSession.create(PROJECT, env=env or "base", runtime_params=options["params"]) as session:
         values = session.load_context().params
@@ -69,9 +65,7 @@ def test_pages_show_commands() -> None:
     assert {"make", "kedro"} <= starts
 
 
-@pytest.mark.parametrize(
-    "command", [c for c in commands() if c.startswith("kedro run") and c != WRONG_ON_PURPOSE]
-)
+@pytest.mark.parametrize("command", [c for c in commands() if c.startswith("kedro run") and c != WRONG_ON_PURPOSE])
 def test_kedro_runs_are_valid(command: str) -> None:
     check_run(command)
 
@@ -99,7 +93,7 @@ def test_make_targets_and_scripts_exist() -> None:
 
 @pytest.mark.slow
 def test_documentation_builds_without_warnings(tmp_path: Path) -> None:
-    run = subprocess.run(  # noqa: S603
+    run = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
         cwd=PROJECT,
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},

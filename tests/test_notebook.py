@@ -45,9 +45,7 @@ def test_notebook_is_committed_without_outputs(project: Path) -> None:
 
 
 @pytest.mark.slow
-def test_notebook_runs_on_the_results_of_a_run(
-    finished_project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_notebook_runs_on_the_results_of_a_run(finished_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEDRO_ENV", "test")
     monkeypatch.setenv("PYTHONPATH", str(finished_project / "src"))
     notebook = nbformat.read(finished_project / NOTEBOOK, as_version=4)
@@ -57,6 +55,4 @@ def test_notebook_runs_on_the_results_of_a_run(
     figures = [output for output in outputs if "image/png" in output.get("data", {})]
     assert len(figures) == 4  # worst image, scores over threshold, losses, prediction
     tables = " ".join(output["data"].get("text/html", "") for output in outputs if "data" in output)
-    assert [
-        word for word in ("ap_50", "n_true", "val_loss", "area_px", "prob_thresh") if word not in tables
-    ] == []
+    assert [word for word in ("ap_50", "n_true", "val_loss", "area_px", "prob_thresh") if word not in tables] == []

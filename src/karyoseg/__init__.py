@@ -1,3 +1,3 @@
-"""karyoseg: from microscopy images to evaluated nucleus segmentation models."""
+"""From microscopy images to evaluated nucleus segmentation models."""
 
 __version__ = "0.1.0"

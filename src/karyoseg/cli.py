@@ -56,9 +56,7 @@ def _with_readable_errors(command: click.Command) -> click.Command:
             mendable = user_error(error)
             if mendable is None or os.environ.get("KARYOSEG_TRACEBACK"):
                 raise
-            raise click.ClickException(
-                f"{mendable}\n(set KARYOSEG_TRACEBACK=1 for the full traceback)"
-            ) from None
+            raise click.ClickException(f"{mendable}\n(set KARYOSEG_TRACEBACK=1 for the full traceback)") from None
 
     return click.Command(
         name=command.name,

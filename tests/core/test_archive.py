@@ -24,9 +24,7 @@ def write_zip(path: Path, members: dict[str, bytes | zipfile.ZipInfo], mode: str
 
 def tree(folder: Path) -> dict[str, bytes]:
     return {
-        p.relative_to(folder).as_posix(): p.read_bytes()
-        for p in folder.rglob("*")
-        if p.is_file() and p.name != MARKER
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != MARKER
     }
 
 
@@ -222,8 +220,6 @@ def test_harmless_names(name: str) -> None:
     assert unsafe_name(name) == ""
 
 
-@pytest.mark.parametrize(
-    "name", ["", "/", "/a", "//a", "\\a", "c:\\a", "c:a", "..", "a/..", "a\n", "x" * 256]
-)
+@pytest.mark.parametrize("name", ["", "/", "/a", "//a", "\\a", "c:\\a", "c:a", "..", "a/..", "a\n", "x" * 256])
 def test_harmful_names(name: str) -> None:
     assert unsafe_name(name)

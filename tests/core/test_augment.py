@@ -21,9 +21,7 @@ BIG = 2**31 - 1
 
 def always(name: str, **settings: Any) -> dict[str, Any]:
     """Return a policy entry with the defaults of its model and p = 1."""
-    return (
-        TypeAdapter(Transform).validate_python({"name": name, **settings, "p": 1.0}).model_dump(mode="json")
-    )
+    return TypeAdapter(Transform).validate_python({"name": name, **settings, "p": 1.0}).model_dump(mode="json")
 
 
 def disks(size: int = 96) -> np.ndarray:

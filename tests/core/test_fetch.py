@@ -130,9 +130,7 @@ def test_wrong_new_pin_keeps_the_old_file(server: BadServer, tmp_path: Path) -> 
     assert fetched.path.read_bytes() == BODY
 
 
-def test_damaged_copy_is_fetched_again(
-    server: BadServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_damaged_copy_is_fetched_again(server: BadServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     url = server.answer("/data.zip", BODY)
     path = fetch(url, tmp_path).path
     path.write_bytes(BODY[:-1])
@@ -220,9 +218,7 @@ def test_fsspec_file(bucket: str, tmp_path: Path) -> None:
     assert fetch(f"{bucket}/data.zip", tmp_path).sha256 == SHA, "the second time it comes from disk"
 
 
-def test_fsspec_folder_appears_when_complete(
-    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fsspec_folder_appears_when_complete(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     memory = fsspec.filesystem("memory")
     for name in ("images/a.tif", "masks/a.tif"):
         memory.pipe(f"{bucket}/set/{name}", name.encode())

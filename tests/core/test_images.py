@@ -109,9 +109,7 @@ def test_palette_tiff(tmp_path: Path) -> None:
     index = pixels("u1", *SHAPE)
     table = RNG.integers(0, 2**16, (3, 256), dtype=np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", index, photometric="palette", colormap=table)
-    assert same(
-        read_image(tmp_path / "a.tif").array, np.moveaxis((table >> 8).astype(np.uint8)[:, index], 0, -1)
-    )
+    assert same(read_image(tmp_path / "a.tif").array, np.moveaxis((table >> 8).astype(np.uint8)[:, index], 0, -1))
     assert np.array_equal(read_labels(tmp_path / "a.tif"), index)
 
 
@@ -172,9 +170,7 @@ def test_wrong_axes_parameter(axes: str) -> None:
     ("mode", "suffix"), [(m, s) for m in ("L", "RGB", "1") for s in ("png", "bmp")] + [("I;16", "png")]
 )
 def test_png_and_bmp(tmp_path: Path, mode: str, suffix: str) -> None:
-    stored = {"L": pixels("u1", *SHAPE), "RGB": pixels("u1", *SHAPE, 3), "I;16": pixels("u2", *SHAPE)}.get(
-        mode
-    )
+    stored = {"L": pixels("u1", *SHAPE), "RGB": pixels("u1", *SHAPE, 3), "I;16": pixels("u2", *SHAPE)}.get(mode)
     if mode == "1":
         stored = (pixels("u1", *SHAPE) > 99).astype(np.uint8)
         Image.fromarray(stored.astype(bool)).save(tmp_path / f"a.{suffix}")
@@ -203,9 +199,7 @@ def test_palette_png(tmp_path: Path) -> None:
     image = Image.fromarray(index, "P")
     image.putpalette(bytes(range(48)))
     image.save(tmp_path / "colour.png")
-    assert same(
-        read_image(tmp_path / "colour.png").array, np.stack([index * 3, index * 3 + 1, index * 3 + 2], -1)
-    )
+    assert same(read_image(tmp_path / "colour.png").array, np.stack([index * 3, index * 3 + 1, index * 3 + 2], -1))
     image.putpalette([value * 10 for value in range(16) for _ in "rgb"])
     image.save(tmp_path / "gray.png")
     assert same(read_image(tmp_path / "gray.png").array, index * 10)

@@ -50,9 +50,7 @@ def test_file_of_any_suffix(folder: Path) -> None:
 
 def test_zip_members_are_read_in_place(folder: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
-        for value, name in enumerate(
-            ("x/a?.tif", "x/[b] 50%#.tif", "y/a?.tif", "__MACOSX/x/._a.tif", "read me.txt")
-        ):
+        for value, name in enumerate(("x/a?.tif", "x/[b] 50%#.tif", "y/a?.tif", "__MACOSX/x/._a.tif", "read me.txt")):
             archive.write(write(folder / "member.tif", value), name)
     images = find_images(str(tmp_path / "in.zip"))
     assert [image.stem for image in images] == ["[b] 50%#", "x_a__tif", "y_a__tif"]
@@ -139,10 +137,7 @@ def test_stems_never_agree() -> None:
     rng = np.random.default_rng(0)
     parts = ["a", "A", "a_png", "a_1", "x_a", "a_png_1"]
     for _ in range(200):
-        names = {
-            f"{rng.choice(['', 'x/', 'x/a/'])}{rng.choice(parts)}.{rng.choice(['png', 'tif'])}"
-            for _ in range(12)
-        }
+        names = {f"{rng.choice(['', 'x/', 'x/a/'])}{rng.choice(parts)}.{rng.choice(['png', 'tif'])}" for _ in range(12)}
         stems = unique_stems(sorted(names))
         assert len({stem.casefold() for stem in stems}) == len(names)
 

@@ -68,9 +68,7 @@ def test_channels_are_measured_each(labels):
     for channel in range(3):
         single = measure_objects(labels, image[..., channel])
         for name in ("mean", "min", "max", "std", "sum"):
-            np.testing.assert_allclose(
-                table[f"intensity_{name}_{channel}"], single[f"intensity_{name}"], rtol=1e-5
-            )
+            np.testing.assert_allclose(table[f"intensity_{name}_{channel}"], single[f"intensity_{name}"], rtol=1e-5)
     assert "intensity_mean" not in table
     assert "intensity_mean_0" in measure_objects(labels, image[..., :1])
 

@@ -103,9 +103,7 @@ def test_noise_with_many_ties_equals_stardist():
             strict=True,
         ):
             assert (row.tp, row.fp, row.fn) == (theirs.tp, theirs.fp, theirs.fn)
-            np.testing.assert_allclose(
-                row.sum_iou, theirs.mean_true_score * theirs.n_true, rtol=1e-5, atol=1e-7
-            )
+            np.testing.assert_allclose(row.sum_iou, theirs.mean_true_score * theirs.n_true, rtol=1e-5, atol=1e-7)
             competed += np.count_nonzero(iou_matrix(y_true, y_pred) >= row.threshold) > row.tp > 0
     assert competed > 100
 
@@ -127,9 +125,7 @@ def test_pooled_scores_equal_stardist():
     for name, their_name in names.items():
         assert ours[name] == pytest.approx(getattr(theirs[0], their_name), rel=1e-5)
     assert ours["ap_mean"] == pytest.approx(np.mean([stats.accuracy for stats in theirs]))
-    by_image = matching_dataset(
-        *zip(*pairs, strict=True), thresh=AP_THRESHOLDS, show_progress=False, by_image=True
-    )
+    by_image = matching_dataset(*zip(*pairs, strict=True), thresh=AP_THRESHOLDS, show_progress=False, by_image=True)
     assert ours["dsb_score"] == pytest.approx(np.mean([stats.accuracy for stats in by_image]))
 
 
@@ -173,10 +169,7 @@ def test_iou_of_shifted_disks_approaches_the_lens_formula():
 def test_iou_matrix_equals_the_definition():
     y_true, y_pred = pair(1)
     expected = [
-        [
-            np.sum((y_true == t) & (y_pred == p)) / np.sum((y_true == t) | (y_pred == p))
-            for p in np.unique(y_pred)[1:]
-        ]
+        [np.sum((y_true == t) & (y_pred == p)) / np.sum((y_true == t) | (y_pred == p)) for p in np.unique(y_pred)[1:]]
         for t in np.unique(y_true)[1:]
     ]
     np.testing.assert_allclose(iou_matrix(y_true, y_pred), expected, rtol=1e-12)
@@ -286,9 +279,7 @@ def kumar_aji(y_true, y_pred):
     preds, used = np.unique(y_pred[y_pred > 0]), set()
     common = union = 0
     for t in np.unique(y_true[y_true > 0]):
-        candidates = [
-            (np.sum((y_true == t) & (y_pred == p)), np.sum((y_true == t) | (y_pred == p)), p) for p in preds
-        ]
+        candidates = [(np.sum((y_true == t) & (y_pred == p)), np.sum((y_true == t) | (y_pred == p)), p) for p in preds]
         best = max(candidates, key=lambda c: c[0] / c[1], default=(0, 0, None))
         if best[0] == 0:
             union += np.sum(y_true == t)

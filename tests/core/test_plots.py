@@ -138,9 +138,7 @@ def test_ap_plot_has_a_line_per_class(classes: list[str], lines: int) -> None:
 
 
 def test_learning_curves_show_what_the_history_holds() -> None:
-    history = pd.DataFrame(
-        {"epoch": [1, 2, 3], "loss": [3.0, 2, 1], "val_loss": [3.0, 1, 2], "lr": [1e-3] * 3}
-    )
+    history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2, 1], "val_loss": [3.0, 1, 2], "lr": [1e-3] * 3})
     figure = plots.learning_curves(history)
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["total loss", "learning rate"]
     best = [line for line in figure.axes[0].lines if line.get_label() == "best, epoch 2"]

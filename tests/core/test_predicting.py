@@ -59,9 +59,7 @@ def test_no_objects_still_gives_valid_files(size: int) -> None:
     assert files[".rois.zip"][:2] == b"PK"
 
 
-@pytest.mark.parametrize(
-    ("top", "dtype"), [(1, "uint16"), (65535, "uint16"), (65536, "uint32"), (2**31 - 1, "uint32")]
-)
+@pytest.mark.parametrize(("top", "dtype"), [(1, "uint16"), (65535, "uint16"), (65536, "uint32"), (2**31 - 1, "uint32")])
 def test_label_type_grows_with_the_number_of_objects(top: int, dtype: str) -> None:
     labels = np.array([[0, top]], np.int32)
     stored = tifffile.imread(io.BytesIO(encode_label_tiff(labels)))

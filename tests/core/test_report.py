@@ -63,9 +63,7 @@ class Loads(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.scripts += tag == "script"
         self.urls += [
-            value or ""
-            for key, value in attrs
-            if key in {"src", "href", "srcset", "data", "action", "poster"}
+            value or "" for key, value in attrs if key in {"src", "href", "srcset", "data", "action", "poster"}
         ]
 
 
@@ -124,9 +122,7 @@ def test_unknown_ids_are_all_named_with_similar_ones() -> None:
 
 
 def test_samples_are_counted_by_class_and_split() -> None:
-    manifest = pd.DataFrame(
-        {"id": list("abcd"), "class": ["x", "x", None, "x"], "n_objects": [1, 2, np.nan, 4]}
-    )
+    manifest = pd.DataFrame({"id": list("abcd"), "class": ["x", "x", None, "x"], "n_objects": [1, 2, np.nan, 4]})
     splits = pd.DataFrame({"id": list("abc"), "split": ["test", "train", "train"]})
     rows = count_samples(manifest, splits).to_numpy().tolist()
     assert rows == [

@@ -149,9 +149,7 @@ def test_nuclei_larger_than_the_field_do_not_hang():
 
 
 def test_more_photons_less_noise():
-    flat = replace(
-        PLAIN, n_nuclei=0, debris=0, gradient=0, vignette=0, background=1, read_noise=0, bit_depth=16
-    )
+    flat = replace(PLAIN, n_nuclei=0, debris=0, gradient=0, vignette=0, background=1, read_noise=0, bit_depth=16)
     for photons in (25, 400):
         image, _ = render_scene(replace(flat, photons=photons), np.random.default_rng(0))
         signal = image.astype(float) - flat.offset
@@ -175,9 +173,7 @@ def test_values_out_of_range_are_named(wrong):
 
 
 def test_magnification_goes_with_nucleus_size():
-    scenes = [
-        draw_scene(kind, (64, 64), np.random.default_rng(i)) for kind in SAMPLE_CLASSES for i in range(5)
-    ]
+    scenes = [draw_scene(kind, (64, 64), np.random.default_rng(i)) for kind in SAMPLE_CLASSES for i in range(5)]
     micrometres = [scene.diameter * 6.45 / magnification for scene, magnification in scenes]
     assert 5 < min(micrometres) < max(micrometres) < 14
     assert {magnification for _, magnification in scenes} >= {10, 20, 40}

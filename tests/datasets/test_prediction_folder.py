@@ -84,9 +84,7 @@ def test_killed_run_continues(tmp_path: Path) -> None:
     assert counted.done == ["a", "b", "c", "d"]
 
 
-@pytest.mark.parametrize(
-    "lost", ["b.tif", "b.rois.zip", "b.geojson", "b.png", ".objects/b.parquet", ".objects/b.json"]
-)
+@pytest.mark.parametrize("lost", ["b.tif", "b.rois.zip", "b.geojson", "b.png", ".objects/b.parquet", ".objects/b.json"])
 def test_missing_or_unfinished_files_are_made_again(tmp_path: Path, lost: str) -> None:
     counted = Counted()
     data = PredictionFolder(path=str(tmp_path))
@@ -177,9 +175,7 @@ def test_files_of_the_user_are_not_overwritten(tmp_path: Path) -> None:
 def test_problems_do_not_stop_the_others(tmp_path: Path) -> None:
     counted, data = Counted(), PredictionFolder(path=str(tmp_path))
     lazies = counted.lazies()
-    bad = lazies | {
-        "b": Lazy(partial(counted.compute, "b", Problem("b.tif", "broken", "image", "Mend.")), "v1")
-    }
+    bad = lazies | {"b": Lazy(partial(counted.compute, "b", Problem("b.tif", "broken", "image", "Mend.")), "v1")}
     data.save(bad)
     assert list(data.load()) == ["a", "c", "d"]
     with (tmp_path / "problems.csv").open() as stream:

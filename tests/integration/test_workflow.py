@@ -15,6 +15,7 @@ import pytest
 import roifile
 import tifffile
 
+
 def kedro(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run kedro in a project copy."""
     run = subprocess.run(
@@ -115,7 +116,9 @@ def test_bad_input_ends_with_a_plain_message(finished: Path, tmp_path: Path) -> 
     folder.mkdir()
     (folder / "empty.tif").write_bytes(b"")
     (folder / "text.png").write_text("not an image")
-    run = kedro(finished, "run", "--env", "test", "--pipeline", "predict", "--params", f"predict.input={folder}", check=False)
+    run = kedro(
+        finished, "run", "--env", "test", "--pipeline", "predict", "--params", f"predict.input={folder}", check=False
+    )
     output = run.stdout + run.stderr
     assert run.returncode != 0
     assert "empty.tif" in output
@@ -135,7 +138,9 @@ def test_a_slice_of_real_data(workspace: Path, shared_data: Path, tmp_path: Path
         header, *lines = source.read("image_description.csv").decode("utf-8-sig").splitlines()
         rows = list(csv.DictReader([header, *lines], delimiter=";"))
         split = [row["Train-/Testset split"] for row in rows]
-        chosen = [i for i, s in enumerate(split) if s == "train"][:14] + [i for i, s in enumerate(split) if s == "test"][:6]
+        chosen = [i for i, s in enumerate(split) if s == "train"][:14] + [
+            i for i, s in enumerate(split) if s == "test"
+        ][:6]
         target.writestr("image_description.csv", "\n".join([header, *(lines[i] for i in chosen)]))
         for i in chosen:
             for kind in ("rawimages", "groundtruth"):

@@ -114,10 +114,7 @@ def test_fingerprint_follows_everything_that_matters(inputs):
     assert predict(other_scale)["a"].fingerprint != before
     assert predict(inputs | {"model": Thresholder("v2")})["a"].fingerprint != before
     image = Lazy(inputs["primary_images"]["a"].compute, "changed")
-    assert (
-        predict(inputs | {"primary_images": inputs["primary_images"] | {"a": image}})["a"].fingerprint
-        != before
-    )
+    assert predict(inputs | {"primary_images": inputs["primary_images"] | {"a": image}})["a"].fingerprint != before
 
 
 def test_another_split_can_be_evaluated(inputs):

@@ -20,6 +20,8 @@ from roifile import ImagejRoi
 from skimage.measure import label
 
 from karyoseg.core.errors import KaryosegError, ProblemReport
+from karyoseg.core.normalise import select_channels
+from karyoseg.core.preparation import ImageFacts
 from karyoseg.datasets import CSVDataset, ParquetDataset, PredictionFolder
 from karyoseg.params.predict import PredictParams
 from karyoseg.pipelines.predict import create_pipeline, nodes
@@ -30,17 +32,20 @@ class Threshold:
 
     def __init__(self) -> None:
         self.fingerprint = "threshold"
-        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.calls: list[tuple[str, ImageFacts, float | None]] = []
         self.fail_at = ""
 
-    def prepare(self, image: np.ndarray, *, where: str, **known: Any) -> tuple[np.ndarray, float]:
+    def prepare(
+        self, image: np.ndarray, *, facts: ImageFacts, scale: float | None, channels: list[int] | None
+    ) -> tuple[np.ndarray, float]:
         """Check channels and note what is known."""
+        image = select_channels(image, channels, "keep")
         if image.ndim == 3:
-            raise KaryosegError(f"{where}: {image.shape[-1]} channels, the model takes 1")
-        if self.fail_at and Path(where).stem == self.fail_at:
+            raise KaryosegError(f"{facts.where}: {image.shape[-1]} channels, the model takes 1")
+        if self.fail_at and Path(facts.where).stem == self.fail_at:
             raise RuntimeError("killed")
-        self.calls.append((Path(where).name, known))
-        return image.astype(np.float32), known["scale"] or 1.0
+        self.calls.append((Path(facts.where).name, facts, scale))
+        return image.astype(np.float32), scale or 1.0
 
     def predict(self, image: np.ndarray, *, out_shape: tuple[int, int], **_: Any) -> SimpleNamespace:
         """Label bright regions."""
@@ -70,9 +75,7 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "in"
     folder.mkdir()
     Image.fromarray(cells(1)).save(folder / "one.png")
-    tifffile.imwrite(
-        folder / "two.tif", cells(2, "uint16"), resolution=(20_000, 20_000), resolutionunit="CENTIMETER"
-    )
+    tifffile.imwrite(folder / "two.tif", cells(2, "uint16"), resolution=(20_000, 20_000), resolutionunit="CENTIMETER")
     Image.fromarray(cells(3)).save(folder / "three.bmp")
     return folder
 
@@ -123,17 +126,15 @@ def test_killed_run_continues_with_what_is_missing(model: Threshold, folder: Pat
         run(folder, tmp_path / "out")
     model.fail_at = ""
     assert len(run(folder, tmp_path / "out")) == 6
-    assert sorted(name for name, _ in model.calls) == ["one.png", "three.bmp", "two.tif"]
+    assert sorted(name for name, *_ in model.calls) == ["one.png", "three.bmp", "two.tif"]
 
 
-def test_changed_image_parameter_or_model_is_predicted_again(
-    model: Threshold, folder: Path, tmp_path: Path
-) -> None:
+def test_changed_image_parameter_or_model_is_predicted_again(model: Threshold, folder: Path, tmp_path: Path) -> None:
     run(folder, tmp_path / "out")
     Image.fromarray(cells(4)).save(folder / "one.png")
     model.calls.clear()
     assert len(run(folder, tmp_path / "out")) == 9
-    assert [name for name, _ in model.calls] == ["one.png"]
+    assert [name for name, *_ in model.calls] == ["one.png"]
     run(folder, tmp_path / "out", min_area=5)
     model.fingerprint = "other"
     run(folder, tmp_path / "out", min_area=5)
@@ -141,16 +142,14 @@ def test_changed_image_parameter_or_model_is_predicted_again(
 
 
 def test_options_reach_the_model(model: Threshold, folder: Path, tmp_path: Path) -> None:
-    table = run(
-        folder / "one.png", tmp_path / "out", pixel_size_um=0.25, scale=2.0, diameter_px=9, overlay=False
-    )
+    table = run(folder / "one.png", tmp_path / "out", pixel_size_um=0.25, scale=2.0, diameter_px=9, overlay=False)
     assert table["area_um2"].tolist() == [1.0]
-    ((_, known),) = model.calls
-    assert known == {"pixel_size_um": 0.25, "scale": 2.0, "diameter": 9, "magnification": None}
+    ((_, facts, scale),) = model.calls
+    assert (facts.pixel_size_um, facts.diameter, facts.magnification, scale) == (0.25, 9, None, 2.0)
     assert not (tmp_path / "out" / "one.png").exists()
     run(folder / "two.tif", tmp_path / "out2", scale="none")
-    assert model.calls[-1][1]["scale"] == 1.0
-    assert model.calls[-1][1]["pixel_size_um"] == pytest.approx(0.5)
+    assert model.calls[-1][2] == 1.0
+    assert model.calls[-1][1].pixel_size_um == pytest.approx(0.5)
 
 
 def test_min_area_drops_and_renumbers(model: Threshold, tmp_path: Path) -> None:
@@ -190,9 +189,7 @@ def spoil(folder: Path) -> None:
     tifffile.imwrite(folder / "nan.tif", nan)
 
 
-def test_all_bad_images_are_reported_before_any_prediction(
-    model: Threshold, folder: Path, tmp_path: Path
-) -> None:
+def test_all_bad_images_are_reported_before_any_prediction(model: Threshold, folder: Path, tmp_path: Path) -> None:
     spoil(folder)
     with pytest.raises(ProblemReport) as caught:
         run(folder, tmp_path / "out")

@@ -38,9 +38,7 @@ def run(params: VisualizeParams, **changes: Any) -> tuple[dict[str, Figure], str
         return value
 
     every = {**truth, **train}
-    images = {
-        name: Lazy(partial(read, name, (labels * 30).astype(np.uint8)), "") for name, labels in every.items()
-    }
+    images = {name: Lazy(partial(read, name, (labels * 30).astype(np.uint8)), "") for name, labels in every.items()}
     labels = {name: Lazy(partial(read, f"{name} labels", value), "") for name, value in every.items()}
     predictions = {name: Lazy(partial(read, f"{name} pred", value), "") for name, value in pred.items()}
     classes = dict.fromkeys(every, "cells") | {"none": ""}

@@ -71,9 +71,7 @@ def checker() -> ModuleType:
 def find(checker: ModuleType, path: Path, source: str) -> list[tuple[str, str]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(source)
-    return [
-        (name, check) for _, name, check, _ in checker.check_file(path, checker.parse_config(checker.PROJECT))
-    ]
+    return [(name, check) for _, name, check, _ in checker.check_file(path, checker.parse_config(checker.PROJECT))]
 
 
 def test_complete_docstrings_pass(checker: ModuleType, tmp_path: Path) -> None:
@@ -89,9 +87,7 @@ def test_complete_docstrings_pass(checker: ModuleType, tmp_path: Path) -> None:
         ("Scale a number.", "Scale a number", ("bad.scale", "SS03")),
     ],
 )
-def test_mistakes_are_found(
-    checker: ModuleType, tmp_path: Path, old: str, new: str, finding: tuple[str, str]
-) -> None:
+def test_mistakes_are_found(checker: ModuleType, tmp_path: Path, old: str, new: str, finding: tuple[str, str]) -> None:
     assert old in SOURCE
     assert finding in find(checker, tmp_path / "bad.py", SOURCE.replace(old, new))
 

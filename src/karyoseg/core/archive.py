@@ -79,8 +79,7 @@ def check_archive(path: Path, shown: str) -> None:
     else:
         found = f"not an archive (it starts with {head[:8]!r})"
     raise KaryosegError(
-        f"{shown} is {found}. Needed: a complete zip or tar archive, or a folder. Check dataset.url and "
-        "fetch it again."
+        f"{shown} is {found}. Needed: a complete zip or tar archive, or a folder. Check dataset.url and fetch it again."
     )
 
 
@@ -166,9 +165,7 @@ def extract(
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
     except OSError as error:
-        raise KaryosegError(
-            f"Cannot unpack into {directory.parent}: {error}. Needed: a writable folder."
-        ) from error
+        raise KaryosegError(f"Cannot unpack into {directory.parent}: {error}. Needed: a writable folder.") from error
     try:
         _unpack(archive, part, max_files, max_bytes)
         files, size = _contents(part)

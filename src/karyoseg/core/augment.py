@@ -254,7 +254,5 @@ class Augmenter:
             random.Random(int(sequence.generate_state(1)[0])),  # noqa: S311
         )
         # Copies, so that a caller may change the result even if no transform was drawn.
-        result = compose(
-            image=np.array(image, np.float32, order="C"), mask=np.array(labels, np.int32, order="C")
-        )
+        result = compose(image=np.array(image, np.float32, order="C"), mask=np.array(labels, np.int32, order="C"))
         return np.ascontiguousarray(result["image"]), np.ascontiguousarray(result["mask"])

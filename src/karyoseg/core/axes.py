@@ -89,13 +89,9 @@ def to_yxc(array: np.ndarray, axes: str, where: str) -> tuple[np.ndarray, str]:
     others = [letter for letter in letters if letter not in "YX" + CHANNEL_AXES]
     if others:
         names = {"Z": "a depth stack (Z)", "T": "a time series (T)"}
-        what = " and ".join(
-            names.get(letter, "several pages whose meaning the file does not say") for letter in others
-        )
+        what = " and ".join(names.get(letter, "several pages whose meaning the file does not say") for letter in others)
         advice = "Save single planes, or a maximum projection." if set(others) <= set("ZT") else _ADVICE
-        raise ImageError(
-            where, f"{what}, {shape} as {axes}", "one 2-D image, with or without channels", advice
-        )
+        raise ImageError(where, f"{what}, {shape} as {axes}", "one 2-D image, with or without channels", advice)
     if len(channels) > 1:
         raise ImageError(
             where,

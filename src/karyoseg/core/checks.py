@@ -65,9 +65,7 @@ def _check_image(where: str, image: np.ndarray, problems: Problems) -> None:
         return
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         count = int(np.count_nonzero(~np.isfinite(image)))
-        problems.add(
-            where, f"{count} values that are NaN or infinite", "finite values", "Export the image again."
-        )
+        problems.add(where, f"{count} values that are NaN or infinite", "finite values", "Export the image again.")
     elif image.min() == image.max():
         problems.add(
             where,

@@ -187,16 +187,10 @@ def _decode_tiff(stream: BinaryIO, where: str, *, indexed: bool) -> Decoded:
         array = ~array if array.dtype == bool else np.array(2**page.bitspersample - 1, array.dtype) - array
     # ImageJ stores gray images shown with a colour table as palette images: there the indices are the
     # intensities.
-    if (
-        page.photometric == tifffile.PHOTOMETRIC.PALETTE
-        and page.colormap is not None
-        and not (indexed or imagej)
-    ):
+    if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None and not (indexed or imagej):
         colours = (page.colormap.astype(np.uint16) >> 8).astype(np.uint8)
         gray = (colours == colours[0]).all()
-        array, axes = (
-            (colours[0][array], axes) if gray else (np.moveaxis(colours[:, array], 0, -1), axes + "S")
-        )
+        array, axes = (colours[0][array], axes) if gray else (np.moveaxis(colours[:, array], 0, -1), axes + "S")
     return Decoded(array, axes, n_extra=n_extra, stack=True, binary=binary, pixel_size_um=size)
 
 

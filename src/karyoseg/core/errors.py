@@ -98,6 +98,11 @@ class Problems:
     def raise_if_any(self, summary: str) -> None:
         """Raise one report of all problems noted so far.
 
+        Parameters
+        ----------
+        summary : str
+            One sentence that says which step found them.
+
         Raises
         ------
         ProblemReport

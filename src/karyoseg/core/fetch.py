@@ -186,9 +186,7 @@ def _write_record(target: Path, sha256: str) -> None:
     part.replace(record)
 
 
-def _fetch_file(
-    url: str, target: Path, pin: str | None, retries: int, pause: float, timeout: float
-) -> Fetched:
+def _fetch_file(url: str, target: Path, pin: str | None, retries: int, pause: float, timeout: float) -> Fetched:
     """Return the cached copy when its checksum holds, else download it."""
     shown = public_url(url)
     recorded = _recorded(target)
@@ -200,9 +198,7 @@ def _fetch_file(
                 logger.warning("No valid checksum beside %s; recorded it now: %s.", target, found)
                 _write_record(target, found)
             return Fetched(target, found, shown)
-        logger.warning(
-            "%s is not the file with sha256 %s (found %s); downloading it again.", target, wanted, found
-        )
+        logger.warning("%s is not the file with sha256 %s (found %s); downloading it again.", target, wanted, found)
     part = target.with_name(target.name + ".part")
     try:
         retry(partial(download, url, part, timeout), shown, retries, pause)

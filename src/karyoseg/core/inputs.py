@@ -124,15 +124,13 @@ def unique_stems(names: list[str]) -> list[str]:
     common = os.path.commonpath([str(path.parent) for path in paths])
     suffixed = [f"{path.stem}_{path.suffix[1:]}" for path in paths]
     nested = [
-        "_".join([*path.relative_to(common).parts[:-1], name])
-        for path, name in zip(paths, suffixed, strict=True)
+        "_".join([*path.relative_to(common).parts[:-1], name]) for path, name in zip(paths, suffixed, strict=True)
     ]
     stems = [_safe(path.stem) for path in paths]
     for candidates in (suffixed, nested):
         shared = _shared(stems)
         stems = [
-            _safe(other) if stem.casefold() in shared else stem
-            for stem, other in zip(stems, candidates, strict=True)
+            _safe(other) if stem.casefold() in shared else stem for stem, other in zip(stems, candidates, strict=True)
         ]
     shared = _shared(stems)
     taken = {stem.casefold() for stem in stems}

@@ -39,8 +39,8 @@ class Overlap:
     """
 
     true_labels: NDArray[np.int64]
-    true_areas: NDArray[np.int64]
     pred_labels: NDArray[np.int64]
+    true_areas: NDArray[np.int64]
     pred_areas: NDArray[np.int64]
     rows: NDArray[np.int64]
     cols: NDArray[np.int64]
@@ -92,7 +92,7 @@ def find_overlap(y_true: ArrayLike, y_pred: ArrayLike) -> Overlap:
     pair = is_true & np.isin(pred, pred_labels)
     rows = np.searchsorted(true_labels, true[pair])
     cols = np.searchsorted(pred_labels, pred[pair])
-    return Overlap(true_labels, true_areas, pred_labels, pred_areas, rows, cols, pixels[pair])
+    return Overlap(true_labels, pred_labels, true_areas, pred_areas, rows, cols, pixels[pair])
 
 
 def iou_matrix(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float64]:
@@ -204,9 +204,7 @@ def match_objects(y_true: ArrayLike, y_pred: ArrayLike, threshold: float = 0.5) 
 def _checked(labels: ArrayLike, name: str) -> NDArray[Any]:
     array = np.asarray(labels)
     if not np.issubdtype(array.dtype, np.integer):
-        raise KaryosegError(
-            f"{name} has type {array.dtype}; needed: integer labels. Convert the label image first."
-        )
+        raise KaryosegError(f"{name} has type {array.dtype}; needed: integer labels. Convert the label image first.")
     return array
 
 

@@ -90,10 +90,7 @@ def measure_objects(
         table["label"] = values[table["label"]]
     height, width = objects.shape
     table["touches_border"] = (
-        (table["bbox_y0"] == 0)
-        | (table["bbox_x0"] == 0)
-        | (table["bbox_y1"] == height)
-        | (table["bbox_x1"] == width)
+        (table["bbox_y0"] == 0) | (table["bbox_x0"] == 0) | (table["bbox_y1"] == height) | (table["bbox_x1"] == width)
     )
     if intensities is not None:
         table = table.join(_intensity_columns(raw, table["area_px"]))
@@ -137,9 +134,7 @@ def _intensity_columns(raw: pd.DataFrame, area: pd.Series) -> pd.DataFrame:
 
 def _with_um(table: pd.DataFrame, pixel_size_um: float) -> pd.DataFrame:
     if not (np.isfinite(pixel_size_um) and pixel_size_um > 0):
-        raise KaryosegError(
-            f"pixel size is {pixel_size_um} um; needed: a positive number, or none if unknown."
-        )
+        raise KaryosegError(f"pixel size is {pixel_size_um} um; needed: a positive number, or none if unknown.")
     lengths = {f"{name}_um": table[f"{name}_px"] * pixel_size_um for name in _LENGTHS}
     return table.assign(
         y_um=table["y"] * pixel_size_um,

@@ -1,7 +1,7 @@
 """Instance segmentation metrics: match objects per image, pool the counts over images, divide last.
 
-Conventions
------------
+Notes
+-----
 Matching
     A true and a predicted object match at threshold t when their IoU is at least t; among all one-to-one
     assignments the one with the most matches counts, ties go to the larger sum of IoU. At t = 0 every pair
@@ -66,9 +66,7 @@ PIXEL_COUNTS = ["pixels_true", "pixels_pred", "pixels_both", "aji_intersection",
 _DIGITS = 6  # thresholds may come back from a CSV file: compared after rounding
 
 
-def match_table(
-    y_true: ArrayLike, y_pred: ArrayLike, thresholds: Sequence[float] = ALL_THRESHOLDS
-) -> pd.DataFrame:
+def match_table(y_true: ArrayLike, y_pred: ArrayLike, thresholds: Sequence[float] = ALL_THRESHOLDS) -> pd.DataFrame:
     """Match the objects of two label images at several thresholds.
 
     Parameters
@@ -119,9 +117,7 @@ def score_image(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[pd.DataFrame, dic
     order = np.lexsort((-overlap.iou, overlap.rows))
     rows, first = np.unique(overlap.rows[order], return_index=True)
     best = order[first]  # the favourite of each true object that overlaps anything
-    lone_areas = (
-        np.delete(overlap.true_areas, rows).sum() + np.delete(overlap.pred_areas, overlap.cols[best]).sum()
-    )
+    lone_areas = np.delete(overlap.true_areas, rows).sum() + np.delete(overlap.pred_areas, overlap.cols[best]).sum()
     counts = {
         "pixels_true": overlap.true_areas.sum(),
         "pixels_pred": overlap.pred_areas.sum(),
@@ -164,9 +160,7 @@ def summarise(matches: pd.DataFrame, per_image: pd.DataFrame) -> dict[str, Any]:
        matches at IoU >= 0.5, not > 0.5, as everywhere in this module.
     """
     pixels = per_image.set_index("class")
-    by_class = {
-        str(name): _scores(group, pixels.loc[[name]]) for name, group in matches.groupby("class", sort=True)
-    }
+    by_class = {str(name): _scores(group, pixels.loc[[name]]) for name, group in matches.groupby("class", sort=True)}
     overall = _scores(matches, pixels)
     values = [scores["map"] for scores in by_class.values() if scores["map"] is not None]
     overall["map"] = float(np.mean(values)) if values else float(overall["n_pred"] == 0)
@@ -192,9 +186,7 @@ def image_scores(matches: pd.DataFrame, pixels: pd.DataFrame) -> pd.DataFrame:
     for row in pixels.to_dict("records"):
         scores = _scores(groups[row["id"]], pd.DataFrame([row]))
         kept = {name: value for name, value in scores.items() if name not in {"map", "dsb_score", "n_images"}}
-        rows.append(
-            {"id": row["id"], "class": row["class"], **kept, **{name: row[name] for name in PIXEL_COUNTS}}
-        )
+        rows.append({"id": row["id"], "class": row["class"], **kept, **{name: row[name] for name in PIXEL_COUNTS}})
     return pd.DataFrame(rows)
 
 

@@ -135,9 +135,7 @@ def to_geojson(
     # exterior rings counter-clockwise: RFC 7946
     shapes = shapely.orient_polygons(np.array(list(outlines.values()), dtype=object))
     features = []
-    for label, geometry, content in zip(
-        outlines, shapely.to_geojson(shapes), shapely.to_wkb(shapes), strict=True
-    ):
+    for label, geometry, content in zip(outlines, shapely.to_geojson(shapes), shapely.to_wkb(shapes), strict=True):
         properties: dict[str, Any] = {"objectType": object_type, "name": str(label)}
         if classification is not None:
             properties["classification"] = {"name": classification}

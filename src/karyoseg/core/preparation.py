@@ -108,14 +108,14 @@ class Preparation:
         }[name]
         if value is None or not math.isfinite(value) or value <= 0:
             raise KaryosegError(
-                f"{facts.where}: {name.replace('_', ' ')} is unknown; needed to rescale to {target:g} (rescale: {name}). "
-                f"Supply it with the data, or choose another rescale mode."
+                f"{facts.where}: {name.replace('_', ' ')} is unknown; needed to rescale to {target:g} "
+                f"(rescale: {name}). Supply it with the data, or choose another rescale mode."
             )
         scale = value / target if name == "pixel_size" else target / value
         if not SCALE_RANGE[0] <= scale <= SCALE_RANGE[1]:
             raise KaryosegError(
-                f"{facts.where}: {name.replace('_', ' ')} {value:g} and target {target:g} ask for a rescaling by {scale:.3g}; "
-                f"needed: {SCALE_RANGE[0]:g} to {SCALE_RANGE[1]:g}. Check the unit of both."
+                f"{facts.where}: {name.replace('_', ' ')} {value:g} and target {target:g} ask for a rescaling by "
+                f"{scale:.3g}; needed: {SCALE_RANGE[0]:g} to {SCALE_RANGE[1]:g}. Check the unit of both."
             )
         return scale
 

@@ -83,8 +83,7 @@ def count_samples(manifest: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
     table["split"] = pd.Categorical(table["split"], order, ordered=True)
     parts = [table.sort_values("class"), table.assign(**{"class": "all"})]
     counts = [
-        part.groupby(["class", "split"], observed=True)["n_objects"].agg(images="size", objects="sum")
-        for part in parts
+        part.groupby(["class", "split"], observed=True)["n_objects"].agg(images="size", objects="sum") for part in parts
     ]
     return pd.concat([part.reset_index() for part in counts]).astype({"split": str, "objects": int})
 

@@ -94,9 +94,7 @@ def make_splits(
         )
     out = pd.DataFrame({"id": labelled["id"], "split": labelled["split"].fillna("").replace("", TRAIN)})
     out["group"] = sample_groups(labelled, group_pattern)
-    strata = labelled[["class", "magnification", "height", "width"]].apply(
-        lambda row: "|".join(map(str, row)), axis=1
-    )
+    strata = labelled[["class", "magnification", "height", "width"]].apply(lambda row: "|".join(map(str, row)), axis=1)
     rng = np.random.RandomState(seed)  # scikit-learn takes no Generator
     if not (out["split"] == TEST).any():
         _cut(out, strata, TEST, test_fraction, rng)
@@ -113,9 +111,7 @@ def make_splits(
     return out.reset_index(drop=True)
 
 
-def _cut(
-    out: pd.DataFrame, strata: pd.Series, name: str, fraction: float, rng: np.random.RandomState
-) -> None:
+def _cut(out: pd.DataFrame, strata: pd.Series, name: str, fraction: float, rng: np.random.RandomState) -> None:
     """Move about `fraction` of the training rows to split `name`, whole groups at a time."""
     pool = out[out["split"] == TRAIN]
     n_groups = pool["group"].nunique()

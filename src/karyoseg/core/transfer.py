@@ -186,9 +186,7 @@ def _remote_errors(shown: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise KaryosegError(f"{shown} does not exist. Check dataset.url.") from error
     except PermissionError as error:
-        raise KaryosegError(
-            f"{shown} may not be read: {error}. Check the credentials of this storage."
-        ) from error
+        raise KaryosegError(f"{shown} may not be read: {error}. Check the credentials of this storage.") from error
     except OSError as error:
         raise Transient(f"{type(error).__name__}: {error}") from error
     except Exception as error:  # each back-end has its own

@@ -38,7 +38,13 @@ def open_filesystem(
 
 
 def is_local(fs: fsspec.AbstractFileSystem) -> bool:
-    """Tell whether a filesystem is the local disk."""
+    """Tell whether a filesystem is the local disk.
+
+    Parameters
+    ----------
+    fs : fsspec filesystem
+        Any filesystem.
+    """
     return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
 
 

@@ -89,8 +89,8 @@ class ModelDirectory(AbstractDataset[Segmenter, Segmenter]):
             shutil.rmtree(old, ignore_errors=True)
         except OSError as error:
             raise KaryosegError(
-                f"{final}: the model cannot be written ({error.strerror or error}); needed: a writable folder with free "
-                f"space. Check permissions and disk; the training itself is kept and need not be repeated."
+                f"{final}: the model cannot be written ({error.strerror or error}); needed: a writable folder with "
+                f"free space. Check permissions and disk; the training itself is kept and need not be repeated."
             ) from error
         logger.info("Model saved to %s", final)
 

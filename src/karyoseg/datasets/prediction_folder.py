@@ -46,9 +46,7 @@ class StoredPrediction:
     info: dict[str, Any]
 
 
-class PredictionFolder(
-    AbstractDataset[dict[str, Lazy[PredictionResult | Problem]], dict[str, Lazy[StoredPrediction]]]
-):
+class PredictionFolder(AbstractDataset[dict[str, Lazy[PredictionResult | Problem]], dict[str, Lazy[StoredPrediction]]]):
     """A folder with ``<id>.tif``, ``<id>.rois.zip``, ``<id>.geojson`` and ``<id>.png`` per image.
 
     Saving computes one image at a time. Images whose files are all there from the same input, model and
@@ -95,12 +93,9 @@ class PredictionFolder(
         done = {key: record for key, record in records.items() if _is_done(key, record, present)}
         if not records and not self._fs.exists(f"{self._path}/{_RECORDS}"):
             raise KaryosegError(
-                f"{self._path}: holds no predictions; needed: the output of a run. Run the pipeline "
-                f"'predict' first."
+                f"{self._path}: holds no predictions; needed: the output of a run. Run the pipeline 'predict' first."
             )
-        return {
-            key: Lazy(partial(self._read, key, done[key]), done[key]["fingerprint"]) for key in sorted(done)
-        }
+        return {key: Lazy(partial(self._read, key, done[key]), done[key]["fingerprint"]) for key in sorted(done)}
 
     def save(self, data: dict[str, Lazy[PredictionResult | Problem]]) -> None:
         """Compute and write what is new or changed.
@@ -178,9 +173,7 @@ class PredictionFolder(
                 f"{path}: cannot be read back ({error}); needed: the file as it was written. Delete it "
                 f"and predict again."
             ) from error
-        return StoredPrediction(
-            table, {s: self._file(key, s) for s in record["files"]}, record.get("info", {})
-        )
+        return StoredPrediction(table, {s: self._file(key, s) for s in record["files"]}, record.get("info", {}))
 
     def _file(self, key: str, suffix: str) -> str:
         return f"{self._path}/{key}{suffix}"
@@ -234,6 +227,4 @@ class PredictionFolder(
 def _is_done(key: str, record: dict[str, Any] | None, present: set[str]) -> bool:
     if not record or not record.get("fingerprint"):
         return False
-    return f"{_RECORDS}/{key}.parquet" in present and all(
-        f"{key}{suffix}" in present for suffix in record["files"]
-    )
+    return f"{_RECORDS}/{key}.parquet" in present and all(f"{key}{suffix}" in present for suffix in record["files"])

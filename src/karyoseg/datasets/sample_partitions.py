@@ -99,8 +99,8 @@ class SamplePartitions(AbstractDataset[dict[str, Lazy[np.ndarray]], dict[str, La
             )
         if not index["complete"]:
             raise KaryosegError(
-                f"{self._path}: the run that wrote it was interrupted after {len(index['samples'])} samples; needed: all "
-                f"of them. Run that pipeline again: it continues where it stopped."
+                f"{self._path}: the run that wrote it was interrupted after {len(index['samples'])} samples; needed: "
+                f"all of them. Run that pipeline again: it continues where it stopped."
             )
         return {
             key: Lazy(partial(self._read, key), f"{mark}:{self._format}")
@@ -124,16 +124,12 @@ class SamplePartitions(AbstractDataset[dict[str, Lazy[np.ndarray]], dict[str, La
         }
         todo = [key for key in data if key not in done]
         if done and todo:
-            logger.info(
-                "%s: %d of %d samples are up to date, %d to do", self._path, len(done), len(data), len(todo)
-            )
+            logger.info("%s: %d of %d samples are up to date, %d to do", self._path, len(done), len(data), len(todo))
         # Forget what is about to change before changing it: a kill in between must not leave a wrong fingerprint.
         self._write_index(done, complete=False)
         flushed = time.monotonic()
         try:
-            for key in tqdm(
-                todo, desc=self._path.rsplit("/", 2)[-1], unit="sample", disable=None, leave=False
-            ):
+            for key in tqdm(todo, desc=self._path.rsplit("/", 2)[-1], unit="sample", disable=None, leave=False):
                 write_whole(self._fs, self._file(key), self._codec.encode(data[key]()))
                 done[key] = data[key].fingerprint
                 if time.monotonic() - flushed > _FLUSH_SECONDS:
@@ -167,8 +163,8 @@ class SamplePartitions(AbstractDataset[dict[str, Lazy[np.ndarray]], dict[str, La
             return self._codec.decode(self._fs.cat_file(self._file(key)))
         except (OSError, ValueError) as error:
             raise KaryosegError(
-                f"{self._file(key)}: cannot be read back ({error}); needed: the file as it was written. Delete it and run "
-                f"the pipeline that writes it again."
+                f"{self._file(key)}: cannot be read back ({error}); needed: the file as it was written. Delete it and "
+                f"run the pipeline that writes it again."
             ) from error
 
     def _file(self, key: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from karyoseg.core.lazy import Lazy
+from karyoseg.core.preparation import ImageFacts
 
 #: Called as ``augment(image, labels, seed)``; returns the changed pair.
 Augment = Callable[[np.ndarray, np.ndarray, tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
@@ -79,11 +80,9 @@ class Segmenter(Protocol):
         self,
         image: np.ndarray,
         *,
-        where: str = "image",
-        pixel_size_um: float | None = None,
-        magnification: float | None = None,
-        diameter: float | None = None,
+        facts: ImageFacts = ...,
         scale: float | None = None,
+        channels: Sequence[int] | None = None,
     ) -> tuple[np.ndarray, float]:
         """Turn a raw image into what `predict` expects; return it with its scale (prepared px per raw px)."""
 

@@ -81,7 +81,6 @@ class DatasetParams(Params):
             )
         if self.test_ids is not None and self.layout not in _LISTED:
             raise ValueError(
-                f"test_ids is for the layouts {' and '.join(_LISTED)}; {self.layout!r} names its own test "
-                "split"
+                f"test_ids is for the layouts {' and '.join(_LISTED)}; {self.layout!r} names its own test split"
             )
         return self

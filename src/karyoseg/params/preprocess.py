@@ -47,9 +47,7 @@ class RescaleDiameter(Params):
     """Median nucleus diameter after rescaling [px]."""
 
 
-Rescale = Annotated[
-    NoRescale | RescaleMagnification | RescalePixelSize | RescaleDiameter, Field(discriminator="name")
-]
+Rescale = Annotated[NoRescale | RescaleMagnification | RescalePixelSize | RescaleDiameter, Field(discriminator="name")]
 
 
 class SplitParams(Params):

@@ -70,17 +70,17 @@ class NetworkParams(Params):
 
     n_rays: int = Field(default=32, ge=3)
     """Rays of each star-convex polygon."""
-    grid: Pair = [2, 2]
+    grid: Pair = Field(default=[2, 2])
     """Subsampling of the prediction grid (y, x); powers of 2."""
     unet_n_depth: int = Field(default=3, ge=1, le=6)
     """Resolution levels of the U-Net."""
-    unet_kernel_size: Pair = [3, 3]
+    unet_kernel_size: Pair = Field(default=[3, 3])
     """Convolution kernel [px]."""
     unet_n_filter_base: int = Field(default=32, ge=1)
     """Filters of the first level; doubled at each level."""
     unet_n_conv_per_depth: int = Field(default=2, ge=1)
     """Convolutions per level."""
-    unet_pool: Pair = [2, 2]
+    unet_pool: Pair = Field(default=[2, 2])
     """Pooling between levels."""
     unet_activation: str = "relu"
     """Activation of hidden layers."""
@@ -119,7 +119,7 @@ class TrainParams(Params):
     """Batches per epoch."""
     batch_size: int = Field(default=4, ge=1)
     """Patches per batch."""
-    patch_size: Pair = [256, 256]
+    patch_size: Pair = Field(default=[256, 256])
     """Patch (y, x) [px of the prepared image]; a multiple of the network's stride."""
     learning_rate: float = Field(default=3e-4, gt=0)
     """Learning rate of Adam."""
@@ -135,10 +135,7 @@ class TrainParams(Params):
     """Weight that pulls distances in the background to 0 (train_background_reg)."""
     dist_loss: Literal["mae", "mse", "iou"] = "mae"
     """Loss of the distances (train_dist_loss)."""
-    loss_weights: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2, max_length=2)] = [
-        1.0,
-        0.2,
-    ]
+    loss_weights: list[Annotated[float, Field(ge=0)]] = Field(default=[1.0, 0.2], min_length=2, max_length=2)
     """Weights of probability and distance loss (train_loss_weights)."""
     shape_completion: bool = False
     """Learn whole shapes of nuclei cut by the patch border (train_shape_completion)."""
@@ -152,7 +149,7 @@ class TrainParams(Params):
     """Threads that prepare batches."""
     use_gpu: bool = False
     """Compute star distances on the GPU by OpenCL (needs gputools); the network uses a GPU by itself."""
-    loggers: list[Literal["tensorboard", "dvclive"]] = []
+    loggers: list[Literal["tensorboard", "dvclive"]] = Field(default=[])
     """Also write training curves for these tools."""
     nms_grid: list[Annotated[float, Field(gt=0, lt=1)]] = Field(default=[0.3, 0.4, 0.5], min_length=1)
     """NMS thresholds tried on the validation images."""
@@ -168,8 +165,8 @@ class TrainParams(Params):
             stride = pool**self.network.unet_n_depth * grid
             if self.init.name == "scratch" and (patch <= crop or (patch - crop) % stride):
                 raise ValueError(
-                    f"patch_size {patch} along {axis}{f' minus {crop} px of completion crop' if crop else ''} must be a "
-                    f"positive multiple of {stride} (unet_pool ** unet_n_depth * grid)"
+                    f"patch_size {patch} along {axis}{f' minus {crop} px of completion crop' if crop else ''} must be "
+                    f"a positive multiple of {stride} (unet_pool ** unet_n_depth * grid)"
                 )
         return self
 

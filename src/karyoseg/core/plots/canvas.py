@@ -64,9 +64,7 @@ def style_axes(ax: Axes) -> None:
     ax.tick_params(labelsize=9)
 
 
-def shrink(
-    image: np.ndarray, *labels: np.ndarray, side: int = DISPLAY_SIDE
-) -> tuple[np.ndarray, list[np.ndarray]]:
+def shrink(image: np.ndarray, *labels: np.ndarray, side: int = DISPLAY_SIDE) -> tuple[np.ndarray, list[np.ndarray]]:
     """Reduce an image and its label images for display.
 
     Parameters
@@ -179,9 +177,7 @@ def outline_colours(image: np.ndarray) -> tuple[str, str]:
     return _ON_BRIGHT if np.median(to_rgb8(image)) >= _BRIGHT else _ON_DARK
 
 
-def draw_outlines(
-    ax: Axes, lines: list[np.ndarray], colour: str, width: float = 1.0, *, dashed: bool = False
-) -> None:
+def draw_outlines(ax: Axes, lines: list[np.ndarray], colour: str, width: float = 1.0, *, dashed: bool = False) -> None:
     """Draw outlines on a shown image.
 
     Parameters
@@ -198,9 +194,7 @@ def draw_outlines(
         Leave gaps, through which lines drawn before can be seen.
     """
     style = (0, (3, 2)) if dashed else "solid"
-    ax.add_collection(
-        LineCollection(lines, colors=colour, linewidths=width, linestyles=[style]), autolim=False
-    )
+    ax.add_collection(LineCollection(lines, colors=colour, linewidths=width, linestyles=[style]), autolim=False)
 
 
 def legend_below(ax: Axes, handles: Sequence[Line2D | Patch]) -> None:

@@ -185,9 +185,7 @@ def draw_overlay(ax: Axes, image: np.ndarray, truth: np.ndarray, pred: np.ndarra
     counts = [int(np.count_nonzero(np.unique(labels) > 0)) for labels in (truth, pred)]
     handles = [
         Line2D([], [], color=true_colour, linewidth=2.5, label=f"truth ({counts[0]})"),
-        Line2D(
-            [], [], color=pred_colour, linewidth=2.5, linestyle=(0, (2, 1)), label=f"prediction ({counts[1]})"
-        ),
+        Line2D([], [], color=pred_colour, linewidth=2.5, linestyle=(0, (2, 1)), label=f"prediction ({counts[1]})"),
     ]
     legend_below(ax, handles)
 

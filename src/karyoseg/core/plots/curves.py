@@ -151,13 +151,9 @@ def size_histogram(groups: Mapping[str, ArrayLike], unit: str = "px") -> Figure:
             median = f", median {np.median(diameters):.0f} {unit}" if diameters.size else ""
             label = f"{name} ({diameters.size}{median})"
             ax.hist(diameters, bins, histtype="stepfilled", alpha=0.15, color=CYCLE[index % len(CYCLE)])
-            ax.hist(
-                diameters, bins, histtype="step", linewidth=1.8, color=CYCLE[index % len(CYCLE)], label=label
-            )
+            ax.hist(diameters, bins, histtype="step", linewidth=1.8, color=CYCLE[index % len(CYCLE)], label=label)
         ax.set_xscale("log")
-        ticks = [
-            tick for base in (1, 10, 100, 1000) for tick in (base, 2 * base, 5 * base) if low <= tick <= high
-        ]
+        ticks = [tick for base in (1, 10, 100, 1000) for tick in (base, 2 * base, 5 * base) if low <= tick <= high]
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         ax.minorticks_off()
         ax.legend(fontsize=9, frameon=False)

@@ -49,9 +49,7 @@ def open_source(folder: Path, layout: str, options: SourceOptions | None = None)
         If the layout is unknown, the folder does not have it, or it holds no sample at all.
     """
     if layout not in LAYOUTS:
-        raise KaryosegError(
-            f"Unknown layout {layout!r}. Needed: one of {', '.join(LAYOUTS)} (dataset.layout)."
-        )
+        raise KaryosegError(f"Unknown layout {layout!r}. Needed: one of {', '.join(LAYOUTS)} (dataset.layout).")
     source = LAYOUTS[layout](Path(folder), options or SourceOptions())
     if not source.records and not len(source.problems):
         raise KaryosegError(

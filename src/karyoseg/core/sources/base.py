@@ -113,6 +113,11 @@ class FileSource:
     def record(self, sample_id: str) -> SampleRecord:
         """Return the record of a sample.
 
+        Parameters
+        ----------
+        sample_id : str
+            Sample id.
+
         Raises
         ------
         KaryosegError
@@ -129,6 +134,11 @@ class FileSource:
     def read_image(self, sample_id: str) -> ImageFile:
         """Read the image of a sample.
 
+        Parameters
+        ----------
+        sample_id : str
+            Sample id.
+
         Returns
         -------
         ImageFile
@@ -138,6 +148,11 @@ class FileSource:
 
     def read_labels(self, sample_id: str) -> np.ndarray:
         """Read the label image of a sample.
+
+        Parameters
+        ----------
+        sample_id : str
+            Sample id.
 
         Returns
         -------

@@ -32,6 +32,11 @@ class MaskFolderSource(FileSource):
     def read_image(self, sample_id: str) -> ImageFile:
         """Read the image of a sample; gray images stored as RGB become one channel.
 
+        Parameters
+        ----------
+        sample_id : str
+            Sample id.
+
         Returns
         -------
         ImageFile
@@ -41,6 +46,11 @@ class MaskFolderSource(FileSource):
 
     def read_labels(self, sample_id: str) -> np.ndarray:
         """Combine the masks of a sample into one label image.
+
+        Parameters
+        ----------
+        sample_id : str
+            Sample id.
 
         Returns
         -------

@@ -96,9 +96,7 @@ def image_files(folder: Path) -> list[Path]:
         The files.
     """
     return sorted(
-        p
-        for p in folder.iterdir()
-        if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") and p.is_file()
+        p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") and p.is_file()
     )
 
 
@@ -168,9 +166,7 @@ def locate(folder: Path, is_root: Callable[[Path], bool], layout: str, needed: s
         for candidate in level:
             if is_root(candidate):
                 return candidate
-        level = [
-            p for c in level for p in sorted(c.iterdir()) if p.is_dir() and not p.name.startswith((".", "__"))
-        ]
+        level = [p for c in level for p in sorted(c.iterdir()) if p.is_dir() and not p.name.startswith((".", "__"))]
     inside = sorted(p.name + "/" * p.is_dir() for p in folder.iterdir() if not p.name.startswith("."))
     shown = ", ".join(inside[:_SHOWN]) + (", ..." if len(inside) > _SHOWN else "")
     raise KaryosegError(

@@ -58,9 +58,7 @@ class _Sample:
     magnification: int | None = None
 
 
-def write_sample(
-    path: Path, *, n_train: int = 24, n_test: int = 8, size: int = 256, seed: int = 2137
-) -> None:
+def write_sample(path: Path, *, n_train: int = 24, n_test: int = 8, size: int = 256, seed: int = 2137) -> None:
     """Write the embedded sample data set.
 
     The archive holds ``rawimages/``, ``groundtruth/`` and ``image_description.csv`` like S-BSST265. Kinds of

@@ -43,9 +43,7 @@ def open_stardist(folder: Path, options: SourceOptions) -> FileSource:
         images, masks = subfolder(part, "images"), subfolder(part, "masks")
         if images is None or masks is None:
             missing = "images/" if images is None else "masks/"
-            problems.add(
-                str(part), f"no {missing}", "images/ and masks/", "Add the folder, or remove this split."
-            )
+            problems.add(str(part), f"no {missing}", "images/ and masks/", "Add the folder, or remove this split.")
             continue
         found += [(split, image, mask) for image, mask in pair(images, masks, problems)]
     ids = unique_ids([(split, stem(image)) for split, image, _ in found])

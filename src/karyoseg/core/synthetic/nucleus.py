@@ -79,9 +79,7 @@ def draw_nucleus(scene: NucleiScene, kind: Kind, axis: float, rng: np.random.Gen
         profile = _interphase_light(rho, diameter, angle, scene, rng)
     elif kind == "mitotic":
         diameter *= rng.uniform(0.5, 0.65)
-        rho, radius = _rounded(
-            diameter, rng.uniform(1.6, 2.6), angle, rng, roughness=0.08, blur=blur, squareness=2.6
-        )
+        rho, radius = _rounded(diameter, rng.uniform(1.6, 2.6), angle, rng, roughness=0.08, blur=blur, squareness=2.6)
         # Chromosome arms stick out: a ragged outline and lumps of light.
         rho = rho * (1 + _noise(rho.shape, 0.09 * diameter, 0.09, rng))
         profile = (1 - 0.35 * np.minimum(rho, 1) ** 2) * np.exp(_noise(rho.shape, 0.09 * diameter, 0.25, rng))
@@ -152,9 +150,7 @@ def _fragments(diameter: float, blur: float, rng: np.random.Generator) -> tuple[
     return rho.astype(np.float32), diameter / 4
 
 
-def _interphase_light(
-    rho: Float, diameter: float, angle: float, scene: NucleiScene, rng: np.random.Generator
-) -> Float:
+def _interphase_light(rho: Float, diameter: float, angle: float, scene: NucleiScene, rng: np.random.Generator) -> Float:
     """Brightness inside an interphase nucleus: thickness, chromatin, spots, nucleoli and rim."""
     inside = np.minimum(rho, 1)
     light = 1 - scene.dome + scene.dome * np.sqrt(np.maximum(1 - inside**3, 0))
@@ -167,9 +163,7 @@ def _interphase_light(
     tilt = angle + rng.uniform(0, 2 * np.pi)
     light = light * (1 + 0.08 * rng.normal() * (y * np.sin(tilt) + x * np.cos(tilt)) / (diameter / 2))
     for _ in range(rng.poisson(scene.nucleoli)):
-        light = light * (
-            1 - rng.uniform(0.15, 0.5) * _spot(y, x, rho, diameter * rng.uniform(0.03, 0.08), rng)
-        )
+        light = light * (1 - rng.uniform(0.15, 0.5) * _spot(y, x, rho, diameter * rng.uniform(0.03, 0.08), rng))
     for _ in range(rng.poisson(scene.chromocentres)):
         light = light + rng.uniform(0.2, 0.9) * _spot(y, x, rho, diameter * rng.uniform(0.02, 0.045), rng)
     if scene.rim:

@@ -110,9 +110,7 @@ class Field:
         sister = Stamp(stamp.kind, stamp.mask[::-1, ::-1], stamp.light[::-1, ::-1], stamp.angle)
         return not self._contact(sister, centre, margin=1) and self._put(sister, centre)
 
-    def _windows(
-        self, stamp: Stamp, centre: npt.NDArray[np.int64]
-    ) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    def _windows(self, stamp: Stamp, centre: npt.NDArray[np.int64]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
         """Slices of the field and of the patch where the two meet; empty ones if they do not."""
         corner = centre - np.array(stamp.mask.shape) // 2
         first = np.clip(corner, 0, self.labels.shape)

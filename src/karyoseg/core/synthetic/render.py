@@ -68,10 +68,7 @@ def _place(field: Field, stamp: Stamp, scene: NucleiScene, rng: np.random.Genera
     in_contact = rng.random() < scene.clustering
     for attempt in range(4 * _TRIES):
         first_choice = attempt < 2 * _TRIES
-        if in_contact == first_choice:
-            placed = field.put_in_contact(stamp, rng)
-        else:
-            placed = field.put_apart(stamp, rng)
+        placed = field.put_in_contact(stamp, rng) if in_contact == first_choice else field.put_apart(stamp, rng)
         if placed:
             return True
     return False

@@ -7,9 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-_CITATION = (
-    "Schmidt et al., Cell Detection with Star-Convex Polygons, MICCAI 2018, doi:10.1007/978-3-030-00934-2_30"
-)
+_CITATION = "Schmidt et al., Cell Detection with Star-Convex Polygons, MICCAI 2018, doi:10.1007/978-3-030-00934-2_30"
 
 
 def model_card(
@@ -37,7 +35,7 @@ def model_card(
         Markdown.
     """
     recipe = training.get("preparation", {})
-    best = history.loc[history["val_loss"].idxmin()]
+    best = history.iloc[int(history["val_loss"].argmin())]
     diameter = training.get("diameter")
     size = f"{diameter:g} px after preparation" if diameter else "unknown"
     return f"""# {training["name"]}
@@ -47,12 +45,12 @@ Instance segmentation of nuclei by star-convex polygons (StarDist2D).
 | | |
 |---|---|
 | created | {training["created"]} |
-| network | {config["n_rays"]} rays, grid {config["grid"]}, depth {config["unet_n_depth"]}, {config["unet_n_filter_base"]} filters |
+| network | {_architecture(config)} |
 | input | {config["n_channel_in"]} channel(s); percentiles {recipe.get("pmin")} to {recipe.get("pmax")} mapped to 0..1 |
 | rescaling | {recipe.get("rescale", {"name": "none"})} |
 | typical nucleus diameter | {size} |
 | thresholds | prob {thresholds["prob"]:.2f}, nms {thresholds["nms"]:.2f}, chosen on the validation images |
-| validation score at these thresholds | {training["validation_score"]:.4f} (mean of TP/(TP+FP+FN) at IoU 0.3, 0.5, 0.7) |
+| validation score at these thresholds | {training["validation_score"]:.4f} (AP, mean over IoU 0.3, 0.5, 0.7) |
 
 ## Data
 
@@ -61,9 +59,9 @@ images. Fingerprint of the data: `{training["data_fingerprint"]}`.
 
 ## Training
 
-Started from {training["parameters"]["init"]["name"]}; {training["epochs_done"]} epochs in {training["minutes"]} minutes, best
-validation loss {best["val_loss"]:.4f} in epoch {int(best["epoch"])}. All parameters are in `training.json`, the curve in
-`history.csv`.
+Started from {training["parameters"]["init"]["name"]}; {training["epochs_done"]} epochs in {training["minutes"]} min,
+best validation loss {best["val_loss"]:.4f} in epoch {int(best["epoch"])}. All parameters are in `training.json`, the
+curve is in `history.csv`.
 
 Versions: {", ".join(f"{k} {v}" for k, v in training["versions"].items())}.
 
@@ -79,3 +77,8 @@ magnification, tissue) need a check by eye first.
 
 {_CITATION}
 """
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    depth, filters = config["unet_n_depth"], config["unet_n_filter_base"]
+    return f"{config['n_rays']} rays, grid {config['grid']}, depth {depth}, {filters} filters"

@@ -34,7 +34,17 @@ _MAX_VAL_PATCHES = 128
 
 @dataclass(frozen=True)
 class Fitted:
-    """Result of a training."""
+    """Result of a training.
+
+    Parameters
+    ----------
+    network : StarDist2D
+        With the best weights.
+    history : DataFrame
+        One row per epoch.
+    facts : dict
+        What should be remembered of the training.
+    """
 
     network: StarDist2D
     history: pd.DataFrame
@@ -43,9 +53,7 @@ class Fitted:
     def search(self, predict_at: Callable[..., Any], nms_grid: Sequence[float]) -> Thresholds:
         """Choose the thresholds on validation predictions and say which."""
         best = search_thresholds(predict_at, nms_grid)
-        logger.info(
-            "Chosen thresholds: prob %.2f, nms %.2f (validation score %.4f)", best.prob, best.nms, best.score
-        )
+        logger.info("Chosen thresholds: prob %.2f, nms %.2f (validation score %.4f)", best.prob, best.nms, best.score)
         return best
 
 
@@ -108,11 +116,11 @@ def fit(
         "n_train": len(train.ids),
         "n_train_objects": sum(sizes.values()),
         "n_validation": len(validation.ids),
-        "diameter": _typical_diameter(train),
+        **_diameters(train),
         "epochs_done": len(history),
         "minutes": round(float(history["seconds"].sum()) / 60, 2),
         "minutes_this_run": round((time.time() - started) / 60, 2),
-        "best_epoch": int(history.loc[history["val_loss"].idxmin(), "epoch"]),
+        "best_epoch": int(history["epoch"].iloc[int(history["val_loss"].argmin())]),
         "parameters": {k: v for k, v in options.items() if k not in ("config", "preparation")},
         "versions": {p: version(p) for p in ("stardist", "csbdeep", "keras", "numpy")}
         | {"karyoseg": karyoseg.__version__, "python": platform.python_version()},
@@ -121,9 +129,7 @@ def fit(
     return Fitted(network, history, facts)
 
 
-def check_samples(
-    train: LabelledSamples, validation: LabelledSamples, options: Mapping[str, Any]
-) -> dict[str, int]:
+def check_samples(train: LabelledSamples, validation: LabelledSamples, options: Mapping[str, Any]) -> dict[str, int]:
     """Check before the first epoch that data and network fit together.
 
     Parameters
@@ -145,9 +151,7 @@ def check_samples(
     """
     for name, samples in (("train", train), ("val", validation)):
         if not samples.ids:
-            raise KaryosegError(
-                f"training: no samples in split '{name}'; needed: at least one. Check splits.csv."
-            )
+            raise KaryosegError(f"training: no samples in split '{name}'; needed: at least one. Check splits.csv.")
     problems = Problems()
     wanted = options["config"]["n_channel_in"]
     sizes: dict[str, int] = {}
@@ -171,7 +175,8 @@ def check_samples(
     problems.raise_if_any("training: samples do not fit the network")
     if not any(sizes.values()):
         raise KaryosegError(
-            f"training: none of the {len(sizes)} training images holds a nucleus; needed: at least one. Check the masks."
+            f"training: none of the {len(sizes)} training images holds a nucleus; needed: at least one. "
+            f"Check the masks."
         )
     if small:
         logger.warning(
@@ -192,18 +197,15 @@ def _initial_network(directory: Path, options: Mapping[str, Any]) -> StarDist2D:
     wanted = options["config"]["n_channel_in"]
     if donor.config.n_channel_in != wanted:
         raise KaryosegError(
-            f"{source}: takes {donor.config.n_channel_in} channel(s), the training images have {wanted}; needed: the same "
-            f"number. Set colour or channels in preprocess, or start from another model."
+            f"{source}: takes {donor.config.n_channel_in} channel(s), the training images have {wanted}; needed: the "
+            f"same number. Set colour or channels in preprocess, or start from another model."
         )
     training = {key: value for key, value in options["config"].items() if key.startswith("train_")}
     config = {**vars(donor.config), **training}
-    stride = [
-        pool ** config["unet_n_depth"] * g
-        for pool, g in zip(config["unet_pool"], config["grid"], strict=True)
-    ]
+    stride = [pool ** config["unet_n_depth"] * g for pool, g in zip(config["unet_pool"], config["grid"], strict=True)]
     if any(patch % s for patch, s in zip(options["patch_size"], stride, strict=True)):
         raise KaryosegError(
-            f"train.patch_size: {options['patch_size']} does not fit {source}; needed: multiples of {stride}. Change it."
+            f"train.patch_size: {options['patch_size']} does not fit {source}; needed: multiples of {stride}."
         )
     network = build(config, directory)
     network.keras_model.set_weights(donor.keras_model.get_weights())
@@ -248,11 +250,11 @@ def _streams(
     return stream, fixed[0]
 
 
-def _typical_diameter(samples: LabelledSamples) -> float | None:
-    """Median over the images of the median nucleus diameter [px]."""
+def _diameters(samples: LabelledSamples) -> dict[str, Any]:
+    """Nucleus sizes learnt from: median and central 90 % of the images' median diameters [px]."""
     diameters = [median_diameter(samples.labels[key]()) for key in samples.ids]
-    known = [value for value in diameters if np.isfinite(value)]
-    return round(float(np.median(known)), 2) if known else None
+    low, middle, high = np.nanpercentile(diameters, [5, 50, 95]).round(2).tolist()
+    return {"diameter": middle, "diameter_range": [low, high]}
 
 
 def _gpu_names() -> list[str]:

@@ -13,13 +13,13 @@ import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must be set before TensorFlow is imported
 
-from stardist.geometry import dist_to_coord, polygons_to_label  # noqa: E402
-from stardist.models import Config2D, StarDist2D  # noqa: E402
-from stardist.nms import non_maximum_suppression_sparse  # noqa: E402
+from stardist.geometry import dist_to_coord, polygons_to_label
+from stardist.models import Config2D, StarDist2D
+from stardist.nms import non_maximum_suppression_sparse
 
-from karyoseg.core.errors import KaryosegError  # noqa: E402
-from karyoseg.core.tiling import choose_tiles  # noqa: E402
-from karyoseg.models.base import Prediction  # noqa: E402
+from karyoseg.core.errors import KaryosegError
+from karyoseg.core.tiling import choose_tiles
+from karyoseg.models.base import Prediction
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +68,9 @@ def open_folder(directory: Path) -> StarDist2D:
     missing = [name for name in ("config.json", "weights_best.h5") if not (directory / name).is_file()]
     if missing:
         raise KaryosegError(
-            f"{directory}: no StarDist model ({' and '.join(missing)} missing); needed: a model folder with config.json, "
-            f"thresholds.json and weights_best.h5. Train one with `kedro run --pipeline train`, or give another path."
+            f"{directory}: no StarDist model ({' and '.join(missing)} missing); needed: a model folder with "
+            f"config.json, thresholds.json and weights_best.h5. Train one with "
+            f"`kedro run --pipeline train`, or give another path."
         )
     try:
         with warnings.catch_warnings():
@@ -84,9 +85,7 @@ def open_folder(directory: Path) -> StarDist2D:
     return model
 
 
-def candidates(
-    model: StarDist2D, image: np.ndarray, prob_thresh: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def candidates(model: StarDist2D, image: np.ndarray, prob_thresh: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Predict all polygon candidates of an image, tile by tile if it is large.
 
     Parameters

@@ -93,7 +93,19 @@ def crop_patch(
 
 @dataclass(frozen=True)
 class TargetSpec:
-    """How labels become targets; the fields of StarDist's ``Config2D`` that matter for it."""
+    """How labels become targets; the fields of StarDist's ``Config2D`` that matter for it.
+
+    Parameters
+    ----------
+    n_rays : int
+        Rays of each polygon.
+    grid : tuple of int
+        Subsampling of the targets (y, x).
+    completion_crop : int
+        Border cut off the patch for shape completion [px]; 0 = none.
+    use_gpu : bool
+        Compute distances by OpenCL.
+    """
 
     n_rays: int
     grid: tuple[int, int]
@@ -131,9 +143,7 @@ class TargetSpec:
             weight = prob
         weight = np.where(ignored, 0, weight)
         prob = np.where(ignored, NOT_ANNOTATED, prob)
-        return prob[..., None].astype(np.float32), np.concatenate([dist, weight[..., None]], -1).astype(
-            np.float32
-        )
+        return prob[..., None].astype(np.float32), np.concatenate([dist, weight[..., None]], -1).astype(np.float32)
 
 
 class PatchStream(keras.utils.PyDataset):
@@ -205,6 +215,16 @@ class PatchStream(keras.utils.PyDataset):
         """Draw the patch at a position of the endless sequence.
 
         Every image is visited once before any is visited again.
+
+        Parameters
+        ----------
+        position : int
+            Counts patches from the start of the training.
+
+        Returns
+        -------
+        tuple of ndarray
+            Image ``(Y, X, C)`` float32 and labels ``(Y, X)`` int32.
         """
         n = len(self._ids)
         order = np.random.default_rng((self._seed, 0, position // n)).permutation(n)

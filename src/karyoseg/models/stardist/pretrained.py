@@ -70,7 +70,5 @@ def pretrained_folder(name: str, base_url: str = _RELEASE) -> Path:
     unpacked = extract(Path(archive.path), folder, max_files=100, max_bytes=1_000_000_000)
     configs = sorted(unpacked.rglob("config.json"))
     if not configs:
-        raise KaryosegError(
-            f"{archive.path}: holds no config.json; needed: a StarDist model. Delete it and try again."
-        )
+        raise KaryosegError(f"{archive.path}: holds no config.json; needed: a StarDist model. Delete it and try again.")
     return configs[0].parent

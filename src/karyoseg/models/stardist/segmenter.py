@@ -6,7 +6,8 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -27,6 +28,11 @@ logger = logging.getLogger(__name__)
 
 WEIGHTS, CONFIG, THRESHOLDS = "weights_best.h5", "config.json", "thresholds.json"
 TRAINING, HISTORY, CARD = "training.json", "history.csv", "model_card.md"
+_UNKNOWN = ImageFacts()
+#: Nuclei this much smaller or larger than those seen in training are still segmented without rescaling.
+_TOLERANCE = 1.3
+#: An estimate may be wrong: it never rescales beyond this.
+_ESTIMATE_RANGE = (0.1, 4.0)
 _FILES = (CONFIG, THRESHOLDS, WEIGHTS, TRAINING, HISTORY, CARD)
 
 
@@ -58,7 +64,7 @@ class StarDistSegmenter:
         Parameters
         ----------
         directory : Path
-            Folder with config.json and weights_best.h5; training.json is optional, so folders of plain StarDist open too.
+            Folder with config.json and weights_best.h5; training.json is optional: folders of plain StarDist open too.
 
         Returns
         -------
@@ -81,9 +87,7 @@ class StarDistSegmenter:
             path = directory / TRAINING
             return cls(directory, json.loads(path.read_text()) if path.is_file() else None)
         except ValueError as error:
-            raise KaryosegError(
-                f"{path}: is not valid JSON ({error}). Restore the file or train again."
-            ) from error
+            raise KaryosegError(f"{path}: is not valid JSON ({error}). Restore the file or train again.") from error
 
     def save(self, directory: Path) -> None:
         """Copy the model files into a folder.
@@ -150,24 +154,26 @@ class StarDistSegmenter:
         self,
         image: np.ndarray,
         *,
-        where: str = "image",
-        pixel_size_um: float | None = None,
-        magnification: float | None = None,
-        diameter: float | None = None,
+        facts: ImageFacts = _UNKNOWN,
         scale: float | None = None,
+        channels: Sequence[int] | None = None,
     ) -> tuple[np.ndarray, float]:
         """Turn a raw image into network input.
+
+        A model trained at one size needs the size of the image: it comes from `facts`, or the nucleus diameter is
+        estimated. A model trained on natural sizes takes images as they are, unless their nuclei are far smaller or
+        larger than those it learnt from.
 
         Parameters
         ----------
         image : (Y, X) or (Y, X, C) ndarray
             Raw image of any real dtype.
-        where : str
-            File or id, named in errors.
-        pixel_size_um, magnification, diameter : float, optional
-            What is known about the image [um, x, px].
+        facts : ImageFacts
+            What is known about the image.
         scale : float, optional
-            Prepared pixels per raw pixel; None derives it from the recipe of the model.
+            Prepared pixels per raw pixel; None derives it.
+        channels : sequence of int, optional
+            Channels to segment, in place of those of the recipe.
 
         Returns
         -------
@@ -182,23 +188,34 @@ class StarDistSegmenter:
             If the image has other channels than the model, or its size cannot be derived.
         """
         recipe = self.preparation
-        probe = recipe.apply(image[:2, :2], where=where)
-        channels = 1 if probe.ndim == 2 else probe.shape[-1]  # noqa: PLR2004
-        if channels != self.n_channels:
+        if channels is not None:
+            recipe = replace(recipe, channels=tuple(channels))
+        probe = recipe.apply(image[:2, :2], where=facts.where)
+        n_channels = 1 if probe.ndim == 2 else probe.shape[-1]  # noqa: PLR2004
+        if n_channels != self.n_channels:
             raise KaryosegError(
-                f"{where}: {channels} channel(s) after selection, the model {self.directory} takes {self.n_channels}; "
-                f"needed: the same number. Choose channels, or use a model trained on such images."
+                f"{facts.where}: {n_channels} channel(s) after selection, the model {self.directory} takes "
+                f"{self.n_channels}; needed: the same number. Choose channels, or use a model trained on such images."
             )
-        if scale is None:
-            if recipe.rescale["name"] == "diameter" and diameter is None:
-                estimate = estimate_diameter(image)
-                diameter = estimate if np.isfinite(estimate) else float(recipe.rescale["target"])
-            elif recipe.rescale["name"] == "none" and diameter is not None and self.diameter:
-                recipe = Preparation.from_dict(
-                    {**recipe.to_dict(), "rescale": {"name": "diameter", "target": self.diameter}}
-                )
-            scale = recipe.scale_for(ImageFacts(where, magnification, pixel_size_um, diameter))
-        return recipe.apply(image, scale, where=where), scale
+        scale = scale or self._scale(recipe, image, facts)
+        return recipe.apply(image, scale, where=facts.where), scale
+
+    def _scale(self, recipe: Preparation, image: np.ndarray, facts: ImageFacts) -> float:
+        mode = recipe.rescale["name"]
+        if mode in ("magnification", "pixel_size"):
+            return recipe.scale_for(facts)
+        target = float(recipe.rescale["target"]) if mode == "diameter" else self.diameter
+        if target is None:
+            return 1.0
+        if facts.diameter is not None:
+            return replace(recipe, rescale={"name": "diameter", "target": target}).scale_for(facts)
+        estimate = estimate_diameter(image)
+        if not np.isfinite(estimate):
+            return 1.0
+        low, high = self.training.get("diameter_range", (0, np.inf))
+        if mode == "none" and low / _TOLERANCE <= estimate <= high * _TOLERANCE:
+            return 1.0
+        return float(np.clip(target / estimate, *_ESTIMATE_RANGE))
 
     def predict(
         self,
@@ -263,9 +280,7 @@ class StarDistSegmenter:
 
         fitted = fitting.fit(self.directory, train, validation, augment, options)
         self.network = fitted.network
-        thresholds = fitted.search(
-            self._validation_predictions(fitted.network, validation), options["nms_grid"]
-        )
+        thresholds = fitted.search(self._validation_predictions(fitted.network, validation), options["nms_grid"])
         self._write(fitted.facts, fitted.history, thresholds)
         return fitted.history
 
@@ -273,9 +288,7 @@ class StarDistSegmenter:
         from karyoseg.models.stardist.network import candidates, suppress
         from karyoseg.models.stardist.thresholds import PROB_GRID
 
-        found = {
-            key: candidates(network, validation.images[key](), float(PROB_GRID[0])) for key in validation.ids
-        }
+        found = {key: candidates(network, validation.images[key](), float(PROB_GRID[0])) for key in validation.ids}
 
         def predict_at(nms: float) -> Iterator[tuple[np.ndarray, Prediction]]:
             for key in validation.ids:
@@ -288,9 +301,7 @@ class StarDistSegmenter:
         from karyoseg.models.stardist.training import replace_text
 
         self.training = {**self.training, **facts, "validation_score": thresholds.score}
-        replace_text(
-            self.directory / THRESHOLDS, json.dumps({"prob": thresholds.prob, "nms": thresholds.nms})
-        )
+        replace_text(self.directory / THRESHOLDS, json.dumps({"prob": thresholds.prob, "nms": thresholds.nms}))
         replace_text(self.directory / TRAINING, json.dumps(self.training, indent=2, default=str))
         replace_text(self.directory / CARD, model_card(self.training, self.config, self.thresholds, history))
         self.__dict__.pop("fingerprint", None)

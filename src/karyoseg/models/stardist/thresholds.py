@@ -75,9 +75,7 @@ def search_thresholds(
         score = (tp / np.maximum(n_pred + n_true - tp, 1)).mean(axis=0)
         plateau = np.flatnonzero(score >= score.max() - 1e-3)
         chosen = plateau[len(plateau) // 2]
-        logger.info(
-            "Thresholds: nms %.2f -> best prob %.2f, score %.4f", nms, prob_grid[chosen], score[chosen]
-        )
+        logger.info("Thresholds: nms %.2f -> best prob %.2f, score %.4f", nms, prob_grid[chosen], score[chosen])
         if score[chosen] > best.score:
             best = Thresholds(float(prob_grid[chosen]), float(nms), float(score[chosen]))
     if best.score <= 0:

@@ -32,9 +32,7 @@ _HISTORY = "history.csv"
 _STATE = "state.json"
 
 
-def learning_rate(
-    schedule: Mapping[str, Any], base: float, epoch: int, epochs: int, val_losses: list[float]
-) -> float:
+def learning_rate(schedule: Mapping[str, Any], base: float, epoch: int, epochs: int, val_losses: list[float]) -> float:
     """Return the learning rate of an epoch.
 
     Parameters
@@ -111,7 +109,15 @@ class Workspace:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a text file under a temporary name, then rename."""
+    """Write a text file under a temporary name, then rename.
+
+    Parameters
+    ----------
+    path : Path
+        Final path.
+    text : str
+        The whole file.
+    """
     part = path.with_name(path.name + ".part")
     part.write_text(text)
     part.replace(path)
@@ -157,9 +163,7 @@ class _Loop(keras.callbacks.Callback):
         self._durations.append(time.monotonic() - self._started)
         best = min((row["val_loss"] for row in self.rows), default=math.inf)
         improved = values["val_loss"] < best
-        self.rows.append(
-            {"epoch": epoch + 1, **values, "learning_rate": rate, "seconds": self._durations[-1]}
-        )
+        self.rows.append({"epoch": epoch + 1, **values, "learning_rate": rate, "seconds": self._durations[-1]})
         self._save(improved)
         self._log(epoch, values, improved)
         since = self._epochs_since_best()
@@ -230,7 +234,7 @@ def run_training(
     # XLA compiles every new shape anew and was slower on CPU; losses with dynamic masks do not suit it either.
     model.jit_compile = False
     history = workspace.history()
-    rows: list[dict[str, Any]] = history.to_dict("records")
+    rows: list[Any] = history.to_dict("records")
     if rows:
         model.optimizer.build(model.trainable_variables)
         model.load_weights(str(workspace.folder / _LAST))
@@ -263,9 +267,7 @@ def _loggers(names: list[str], folder: Path) -> list[keras.callbacks.Callback]:
                 from dvclive import Live
                 from dvclive.keras import DVCLiveCallback
 
-                live = Live(
-                    str(folder / "dvclive"), save_dvc_exp=False, dvcyaml=None, report=None, resume=True
-                )
+                live = Live(str(folder / "dvclive"), save_dvc_exp=False, dvcyaml=None, report=None, resume=True)
                 found.append(DVCLiveCallback(live=live))
         except ImportError as error:
             raise KaryosegError(

@@ -40,8 +40,7 @@ def draw_contact_sheet(
     ids = sorted(name for name in train if name in images and name in labels)
     if not ids:
         raise KaryosegError(
-            "augment: the train split holds no prepared sample with labels; needed: at least one. "
-            "Run preprocess."
+            "augment: the train split holds no prepared sample with labels; needed: at least one. Run preprocess."
         )
     sheet = params.contact_sheet
     rng = np.random.default_rng(params.seed)

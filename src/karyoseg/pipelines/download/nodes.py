@@ -28,9 +28,7 @@ DECODER = 1
 def fetch_dataset(params: DatasetParams) -> dict[str, str]:
     """Bring the data set to this disk and unpack it, once."""
     url = params.url
-    if (
-        params.layout == "sample"
-    ):  # written anew each time: it takes seconds, and the same bytes are not unpacked again
+    if params.layout == "sample":  # written anew each time: it takes seconds, and the same bytes are not unpacked again
         url = str(params.directory / "sample.zip")
         write_sample(Path(url), **params.sample.model_dump())
     fetched = fetch(url, params.directory, params.sha256, params.retries, timeout=params.timeout)
@@ -51,8 +49,7 @@ def inspect_samples(fetched: dict[str, str], params: DatasetParams) -> tuple[pd.
     manifest, problems = inspect_source(_open(fetched, params))
     if params.on_bad_sample == "stop" or manifest.empty:
         problems.raise_if_any(
-            f"{fetched['path']} has bad samples; mend them, or set dataset.on_bad_sample=skip to go on "
-            "without them"
+            f"{fetched['path']} has bad samples; mend them, or set dataset.on_bad_sample=skip to go on without them"
         )
     if len(problems):
         logger.warning("Left out bad samples: %d problems, listed in download_problems.", len(problems))
@@ -108,6 +105,5 @@ def _ids(path: Path) -> tuple[str, ...]:
         return tuple(path.read_text("utf-8-sig").split())
     except (OSError, UnicodeDecodeError) as error:
         raise KaryosegError(
-            f"dataset.test_ids: {path} cannot be read ({error}). Needed: a text file with one sample id per "
-            "line."
+            f"dataset.test_ids: {path} cannot be read ({error}). Needed: a text file with one sample id per line."
         ) from error

@@ -50,9 +50,7 @@ def predict_split(
     for row in rows.to_dict("records"):
         key = row["id"]
         if key not in primary_images:
-            problems.add(
-                key, "listed in the manifest, but there is no prepared image", "one", "Run preprocess."
-            )
+            problems.add(key, "listed in the manifest, but there is no prepared image", "one", "Run preprocess.")
             continue
         image = primary_images[key]
         grid = {"out_shape": (int(row["height"]), int(row["width"])), "scale": float(row["scale"])}
@@ -98,9 +96,7 @@ def match_images(
     tables, pixels = [], []
     for key, predicted in test_labels_pred.items():
         if key not in intermediate_labels or key not in classes:
-            problems.add(
-                key, "predicted, but its label image is missing", "one to compare with", "Run download."
-            )
+            problems.add(key, "predicted, but its label image is missing", "one to compare with", "Run download.")
             continue
         try:
             matches, counts = score_image(intermediate_labels[key](), predicted())

@@ -16,6 +16,7 @@ from karyoseg.core.lazy import Lazy, fingerprint
 from karyoseg.core.measure import measure_objects
 from karyoseg.core.normalise import select_channels
 from karyoseg.core.predicting import PredictionResult, read_input
+from karyoseg.core.preparation import ImageFacts
 from karyoseg.datasets.prediction_folder import StoredPrediction
 from karyoseg.models import load_segmenter
 from karyoseg.models.base import Segmenter
@@ -57,9 +58,7 @@ def find_inputs(params: PredictParams) -> list[InputImage]:
     if params.on_bad_image == "stop":
         for image in tqdm(images, desc="check", unit="image", disable=None, leave=False):
             try:
-                select_channels(
-                    read_input(image.path, params.axes).array, params.channels, "keep", where=image.path
-                )
+                select_channels(read_input(image.path, params.axes).array, params.channels, "keep", where=image.path)
             except KaryosegError as error:
                 problems.extend([_problem(image, error)])
     problems.raise_if_any("Some images cannot be predicted; predict.on_bad_image=skip predicts the others")
@@ -137,17 +136,13 @@ def _predict_one(segmenter: Segmenter, source: InputImage, params: PredictParams
 
 def _segment(segmenter: Segmenter, source: InputImage, params: PredictParams) -> PredictionResult:
     file = read_input(source.path, params.axes)
-    image = select_channels(file.array, params.channels, "keep", where=source.path)
     pixel_size = params.pixel_size_um or file.pixel_size_um
+    image = select_channels(file.array, params.channels, "keep", where=source.path)
     prepared, scale = segmenter.prepare(
-        image,
-        where=source.path,
-        pixel_size_um=pixel_size,
-        magnification=params.magnification,
-        diameter=params.diameter_px,
-        scale={"auto": None, "none": 1.0}.get(params.scale)
-        if isinstance(params.scale, str)
-        else params.scale,
+        file.array,
+        facts=ImageFacts(source.path, params.magnification, pixel_size, params.diameter_px),
+        scale={"auto": None, "none": 1.0}.get(params.scale) if isinstance(params.scale, str) else params.scale,
+        channels=params.channels,
     )
     predicted = segmenter.predict(
         prepared,

@@ -43,7 +43,7 @@ def measure_samples(
     table = table[table["split"] != "excluded"].drop(columns="split_published")
     problems = Problems()
     rows = []
-    for row in tqdm(table.to_dict("records"), desc="measure", unit="sample", disable=None, leave=False):
+    for row in tqdm(_records(table), desc="measure", unit="sample", disable=None, leave=False):
         try:
             rows.append(row | _measure(row, images[row["id"]](), labels[row["id"]](), recipe))
         except KeyError:
@@ -59,14 +59,14 @@ def measure_samples(
     return _with_consistent_channels(pd.DataFrame(rows))
 
 
-def _measure(
-    row: dict[str, Any], image: np.ndarray, labels: np.ndarray, recipe: Preparation
-) -> dict[str, Any]:
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _measure(row: dict[str, Any], image: np.ndarray, labels: np.ndarray, recipe: Preparation) -> dict[str, Any]:
     """Return diameter and scale of one sample, and the channels it has after preparation."""
     if image.shape[:2] != labels.shape:
-        raise KaryosegError(
-            f"image is {image.shape[:2]}, label image is {labels.shape}; needed: the same size"
-        )
+        raise KaryosegError(f"image is {image.shape[:2]}, label image is {labels.shape}; needed: the same size")
     diameter = median_diameter(labels)
     by_size = recipe.rescale["name"] == "diameter"
     known = diameter if row["split"] == TRAIN or not by_size else estimate_diameter(image)
@@ -103,11 +103,8 @@ def prepare_images(manifest: pd.DataFrame, images: Partitions, params: Preproces
         return recipe.apply(images[key](), scale, where=key)
 
     return {
-        row.id: Lazy(
-            partial(prepare, row.id, row.scale),
-            fingerprint(images[row.id].fingerprint, recipe.to_dict(), row.scale),
-        )
-        for row in manifest.itertuples()
+        key: Lazy(partial(prepare, key, scale), fingerprint(images[key].fingerprint, recipe.to_dict(), scale))
+        for key, scale in _scales(manifest)
     }
 
 
@@ -117,13 +114,16 @@ def prepare_labels(manifest: pd.DataFrame, labels: Partitions, params: Preproces
     def prepare(key: str, scale: float) -> np.ndarray:
         return _clean(labels[key](), scale, params.fill_holes, params.min_area)
 
+    cleaning = params.fill_holes, params.min_area
     return {
-        row.id: Lazy(
-            partial(prepare, row.id, row.scale),
-            fingerprint(labels[row.id].fingerprint, row.scale, params.fill_holes, params.min_area),
-        )
-        for row in manifest.itertuples()
+        key: Lazy(partial(prepare, key, scale), fingerprint(labels[key].fingerprint, scale, *cleaning))
+        for key, scale in _scales(manifest)
     }
+
+
+def _scales(manifest: pd.DataFrame) -> list[tuple[str, float]]:
+    """Id and scale of each sample."""
+    return list(zip(manifest["id"].tolist(), manifest["scale"].tolist(), strict=True))
 
 
 def _clean(labels: np.ndarray, scale: float, fill: bool, min_area: int) -> np.ndarray:

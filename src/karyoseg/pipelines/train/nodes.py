@@ -20,6 +20,7 @@ Partitions = dict[str, Lazy[np.ndarray]]
 
 
 def train_model(
+    *,
     images: Partitions,
     labels: Partitions,
     manifest: pd.DataFrame,

@@ -15,15 +15,15 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
         [
             Node(
                 train_model,
-                [
-                    "primary_images",
-                    "primary_labels",
-                    "primary_manifest",
-                    "splits",
-                    "augmentation_policy",
-                    "params:preprocess",
-                    "params:train",
-                ],
+                {
+                    "images": "primary_images",
+                    "labels": "primary_labels",
+                    "manifest": "primary_manifest",
+                    "splits": "splits",
+                    "policy": "augmentation_policy",
+                    "preprocess": "params:preprocess",
+                    "params": "params:train",
+                },
                 ["model", "training_history"],
                 name="train_model",
                 tags="gpu",

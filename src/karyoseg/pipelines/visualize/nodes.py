@@ -128,8 +128,4 @@ def _draw_gallery(
         )
         for name in ids
     )
-    return (
-        [("gallery.png", gallery(samples), "Examples of the data set with their true outlines.")]
-        if ids
-        else []
-    )
+    return [("gallery.png", gallery(samples), "Examples of the data set with their true outlines.")] if ids else []
