@@ -13,6 +13,8 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import numpy as np
 import pytest
 
+from projects import copy_project, kedro
+
 PROJECT = Path(__file__).parents[1]
 
 
@@ -45,3 +47,11 @@ def disks() -> np.ndarray:
     for index, (cy, cx, radius) in enumerate([(20, 20, 10), (60, 40, 14), (30, 80, 12), (90, 95, 13)], start=1):
         labels[(y - cy) ** 2 + (x - cx) ** 2 <= radius**2] = index
     return labels
+
+
+@pytest.fixture(scope="session")
+def finished_project(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copy of the project after a whole run in the environment `test`; tests may add to it, not change it."""
+    folder = copy_project(project, tmp_path_factory.mktemp("finished"))
+    kedro(folder, "run", "--env", "test")
+    return folder

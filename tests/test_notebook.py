@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -14,27 +10,6 @@ from nbclient import NotebookClient
 
 NOTEBOOK = "notebooks/explore_results.ipynb"
 CELL_SECONDS = 300
-
-
-@pytest.fixture(scope="module")
-def finished_project(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copy of the project after a whole run in the environment `test`."""
-    copy = tmp_path_factory.mktemp("notebook") / "project"
-    skipped = shutil.ignore_patterns("__pycache__", "local", "*.egg-info")
-    for name in ("conf", "src", "notebooks"):
-        shutil.copytree(project / name, copy / name, ignore=skipped)
-    shutil.copy2(project / "pyproject.toml", copy)
-    (copy / "conf" / "local").mkdir()
-    run = subprocess.run(
-        [sys.executable, "-m", "kedro", "run", "--env", "test"],
-        cwd=copy,
-        env=os.environ | {"PYTHONPATH": str(copy / "src")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
-    return copy
 
 
 def test_notebook_is_committed_without_outputs(project: Path) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,43 +12,11 @@ import pytest
 import roifile
 import tifffile
 
-
-def kedro(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run kedro in a project copy."""
-    run = subprocess.run(
-        [sys.executable, "-m", "kedro", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder / "src")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if check and run.returncode:
-        raise AssertionError(f"kedro {' '.join(arguments)} failed:\n{run.stdout[-4000:]}\n{run.stderr[-4000:]}")
-    return run
-
-
-@pytest.fixture(scope="module")
-def workspace(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("project")
-    for name in ("conf", "src", "pyproject.toml", ".telemetry"):
-        source = project / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "local", "*.egg-info"))
-        else:
-            shutil.copy2(source, folder / name)
-    (folder / "conf" / "local").mkdir()
-    return folder
-
-
-@pytest.fixture(scope="module")
-def finished(workspace: Path) -> Path:
-    kedro(workspace, "run", "--env", "test")
-    return workspace
+from projects import copy_project, kedro
 
 
 @pytest.mark.slow
-def test_the_whole_workflow_leaves_every_promised_file(finished: Path) -> None:
+def test_the_whole_workflow_leaves_every_promised_file(finished_project: Path) -> None:
     promised = [
         "data/01_raw/sample.zip",
         "data/02_intermediate/manifest.csv",
@@ -62,39 +27,39 @@ def test_the_whole_workflow_leaves_every_promised_file(finished: Path) -> None:
         *(f"data/08_reporting/{name}" for name in ("metrics_per_image.csv", "ap_curve.csv", "report.html")),
         "data/08_reporting/augmentation.png",
     ]
-    assert [name for name in promised if not (finished / name).is_file()] == []
-    metrics = json.loads((finished / "data/08_reporting/metrics.json").read_text())
+    assert [name for name in promised if not (finished_project / name).is_file()] == []
+    metrics = json.loads((finished_project / "data/08_reporting/metrics.json").read_text())
     keys = ["f1", "iou", "map", "ap_50", "ap_95", "ap_mean", "precision", "recall", "pq", "aji", "dice", "by_class"]
     assert [key for key in keys if key not in metrics] == []
     assert metrics["n_images"] == 4
 
 
 @pytest.mark.slow
-def test_test_images_never_reach_training(finished: Path) -> None:
-    splits = pd.read_csv(finished / "data/03_primary/splits.csv", dtype=str).set_index("id")["split"]
-    manifest = pd.read_csv(finished / "data/02_intermediate/manifest.csv", dtype=str).set_index("id")["split"]
+def test_test_images_never_reach_training(finished_project: Path) -> None:
+    splits = pd.read_csv(finished_project / "data/03_primary/splits.csv", dtype=str).set_index("id")["split"]
+    manifest = pd.read_csv(finished_project / "data/02_intermediate/manifest.csv", dtype=str).set_index("id")["split"]
     assert set(splits[manifest == "test"]) == {"test"}
     assert set(splits) == {"train", "val", "test"}
 
 
 @pytest.mark.slow
-def test_pipelines_run_alone_from_what_is_on_disk(finished: Path) -> None:
-    before = (finished / "data/06_models/tiny/weights_best.h5").read_bytes()
+def test_pipelines_run_alone_from_what_is_on_disk(finished_project: Path) -> None:
+    before = (finished_project / "data/06_models/tiny/weights_best.h5").read_bytes()
     for name in ("download", "preprocess", "augment", "evaluate", "visualize"):
-        kedro(finished, "run", "--env", "test", "--pipeline", name)
-    assert (finished / "data/06_models/tiny/weights_best.h5").read_bytes() == before
+        kedro(finished_project, "run", "--env", "test", "--pipeline", name)
+    assert (finished_project / "data/06_models/tiny/weights_best.h5").read_bytes() == before
 
 
 @pytest.mark.slow
-def test_predict_writes_all_formats_and_continues(finished: Path, tmp_path: Path) -> None:
+def test_predict_writes_all_formats_and_continues(finished_project: Path, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
     rng = np.random.default_rng(0)
     tifffile.imwrite(folder / "deep.tif", rng.integers(0, 60000, (70, 90)).astype(np.uint16))
     tifffile.imwrite(folder / "one.tif", np.zeros((1, 1), np.uint8))
-    shutil.copy2(next((finished / "data/02_intermediate/images").glob("real*.tif")), folder / "real.tif")
+    shutil.copy2(next((finished_project / "data/02_intermediate/images").glob("real*.tif")), folder / "real.tif")
     arguments = f"predict.input={folder},predict.output={tmp_path / 'out'},predict.prob_thresh=0.05"
-    kedro(finished, "run", "--env", "test", "--pipeline", "predict", "--params", arguments)
+    kedro(finished_project, "run", "--env", "test", "--pipeline", "predict", "--params", arguments)
     for stem, shape in (("deep", (70, 90)), ("one", (1, 1)), ("real", (512, 512))):
         labels = tifffile.imread(tmp_path / "out" / f"{stem}.tif")
         assert labels.shape == shape
@@ -106,18 +71,26 @@ def test_predict_writes_all_formats_and_continues(finished: Path, tmp_path: Path
     table = pd.read_csv(tmp_path / "out" / "objects.csv")
     assert len(table) == len(pd.read_parquet(tmp_path / "out" / "objects.parquet"))
     stamp = (tmp_path / "out" / "real.tif").stat().st_mtime_ns
-    kedro(finished, "run", "--env", "test", "--pipeline", "predict", "--params", arguments)
+    kedro(finished_project, "run", "--env", "test", "--pipeline", "predict", "--params", arguments)
     assert (tmp_path / "out" / "real.tif").stat().st_mtime_ns == stamp
 
 
 @pytest.mark.slow
-def test_bad_input_ends_with_a_plain_message(finished: Path, tmp_path: Path) -> None:
+def test_bad_input_ends_with_a_plain_message(finished_project: Path, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
     (folder / "empty.tif").write_bytes(b"")
     (folder / "text.png").write_text("not an image")
     run = kedro(
-        finished, "run", "--env", "test", "--pipeline", "predict", "--params", f"predict.input={folder}", check=False
+        finished_project,
+        "run",
+        "--env",
+        "test",
+        "--pipeline",
+        "predict",
+        "--params",
+        f"predict.input={folder}",
+        check=False,
     )
     output = run.stdout + run.stderr
     assert run.returncode != 0
@@ -128,11 +101,12 @@ def test_bad_input_ends_with_a_plain_message(finished: Path, tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.shared
-def test_a_slice_of_real_data(workspace: Path, shared_data: Path, tmp_path: Path) -> None:
+def test_a_slice_of_real_data(project: Path, shared_data: Path, tmp_path: Path) -> None:
     """Twenty real images in the published layout, from zip to report."""
     import csv
     import zipfile
 
+    workspace = copy_project(project, tmp_path / "project")
     slice_zip = tmp_path / "slice.zip"
     with zipfile.ZipFile(shared_data / "bbbc038-fluorescence.zip") as source, zipfile.ZipFile(slice_zip, "w") as target:
         header, *lines = source.read("image_description.csv").decode("utf-8-sig").splitlines()
