@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+import difflib
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Params(BaseModel):
@@ -12,3 +15,14 @@ class Params(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_known_keys(cls, values: Any) -> Any:
+        known = list(cls.model_fields)
+        unknown = [str(key) for key in values if key not in known] if isinstance(values, dict) else []
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise ValueError(f"unknown parameter {', '.join(map(repr, unknown))}; {hint}")
+        return values
