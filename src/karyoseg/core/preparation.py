@@ -14,10 +14,14 @@ import numpy as np
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.normalise import Colour, normalise, select_channels
-from karyoseg.core.size import resize_image
+from karyoseg.core.size import estimate_diameter, resize_image
 
 #: Rescaling outside this range is almost surely a wrong pixel size or a failed size estimate.
 SCALE_RANGE = (0.05, 10.0)
+
+
+#: A size estimate may be wrong: it never rescales beyond this.
+ESTIMATE_RANGE = (0.1, 4.0)
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,21 @@ class Preparation:
             )
         return scale
 
+    def estimated_diameter(self, image: np.ndarray) -> float:
+        """Estimate the nucleus diameter of a raw image on the channels of the recipe.
+
+        Parameters
+        ----------
+        image : (Y, X) or (Y, X, C) ndarray
+            Raw image of any real dtype.
+
+        Returns
+        -------
+        float
+            See :func:`karyoseg.core.size.estimate_diameter`.
+        """
+        return estimate_diameter(select_channels(image, self.channels))
+
     def apply(self, image: np.ndarray, scale: float = 1.0, where: str = "image") -> np.ndarray:
         """Prepare one image.
 
@@ -138,3 +157,26 @@ class Preparation:
         """
         selected = select_channels(image, self.channels, self.colour, where=where)
         return normalise(resize_image(selected, scale), self.pmin, self.pmax, joint=self.joint)
+
+
+def scale_from_estimate(estimate: float, target: float) -> float:
+    """Return the scale that brings an estimated diameter to a target, within `ESTIMATE_RANGE`.
+
+    Parameters
+    ----------
+    estimate, target : float
+        Diameters [px]; an estimate of NaN (nothing found) leaves the image as it is.
+
+    Returns
+    -------
+    float
+        Prepared pixels per raw pixel.
+
+    Examples
+    --------
+    >>> scale_from_estimate(20, 30), scale_from_estimate(3, 30), scale_from_estimate(float("nan"), 30)
+    (1.5, 4.0, 1.0)
+    """
+    if not math.isfinite(estimate):
+        return 1.0
+    return min(max(target / estimate, ESTIMATE_RANGE[0]), ESTIMATE_RANGE[1])

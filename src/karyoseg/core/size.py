@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
+import cv2
 import numpy as np
-from scipy import ndimage as ndi
-from skimage.feature import peak_local_max
-from skimage.filters import gaussian, threshold_otsu
+from skimage.filters import threshold_otsu
 from skimage.transform import resize
 
-_MAX_SIDE = 1024  # the estimate is made on at most this many pixels a side
-_MIN_PIXELS = 32
+_MAX_SIDE = 2048  # the estimate is made on at most this many pixels a side
+_MIN_SIDE = 9
+_MIN_DIAMETER = 6.0  # what is smaller cannot be told from noise
+_MIN_LIFT = 0.04  # brightness above the surroundings, share of the intensity range
+_MAX_ROUNDS = 10
+_CALIBRATION = 1.15  # equivalent over inscribed diameter: median of 431 real images (BBBC038, training part)
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
 def median_diameter(labels: np.ndarray) -> float:
@@ -38,42 +44,87 @@ def median_diameter(labels: np.ndarray) -> float:
 def estimate_diameter(image: np.ndarray) -> float:
     """Estimate the typical nucleus diameter of a fluorescence image without labels.
 
-    A cheap first pass: smooth, Otsu threshold on a square-root scale, distance transform; each peak of the distance
-    transform is the inscribed radius of one nucleus, touching neighbours included. The area-weighted median of the
-    peaks resists debris.
+    A cheap first pass. Nuclei are what is brighter than a global threshold and than the mean of a window around; each
+    peak of the distance transform is the inscribed radius of one nucleus, touching neighbours included. The window
+    starts at half the image and shrinks to twice the size found until that is stable: so tissue whose background
+    varies is divided into its nuclei, and large nuclei stay whole.
+
+    Images with dark nuclei on a bright background (stained tissue, phase contrast) give a number without meaning:
+    state the diameter there.
 
     Parameters
     ----------
     image : (Y, X) or (Y, X, C) ndarray
-        Image with bright nuclei on a dark background; channels are averaged.
+        Image with bright nuclei on a dark background; channels are averaged. Of a side longer than 2048 px only the
+        part with most contrast is looked at.
 
     Returns
     -------
     float
-        Diameter [px of the given image]; NaN if nothing stands out.
+        Diameter [px]; NaN if nothing of at least 6 px stands out.
     """
+    gray = _busiest_part(image)
+    if min(gray.shape) < _MIN_SIDE or not np.ptp(gray) > 0:
+        return float("nan")
+    low, high = np.percentile(gray[::2, ::2], [1, 99.8])
+    # The square root brings dim and bright nuclei closer together.
+    stretched = np.sqrt(np.clip((gray - low) / max(high - low, 1e-9), 0, 1))
+    smooth = cv2.GaussianBlur(stretched, (0, 0), 1.0)
+    bright = smooth > threshold_otsu(smooth[::2, ::2])
+    window, diameter = min(gray.shape) / 2, math.inf
+    for _ in range(_MAX_ROUNDS):
+        found = _median_peak(bright, smooth, window)
+        if math.isnan(found):
+            break
+        stable = math.isfinite(diameter) and found > 0.85 * diameter
+        diameter = min(found, diameter)
+        if stable and window < 3 * diameter:
+            break
+        window = max(window / 2, 2 * diameter, _MIN_SIDE)
+    return _CALIBRATION * diameter if _MIN_DIAMETER <= _CALIBRATION * diameter < math.inf else float("nan")
+
+
+def _busiest_part(image: np.ndarray) -> np.ndarray:
+    """Gray float32 image, cut to the part of largest variance if it is large."""
+    step = -(-max(image.shape[:2]) // _MAX_SIDE)
+    if step > 1:
+        coarse = np.sqrt(np.maximum(_gray(image[::step, ::step]), 0))
+        coarse = np.minimum(coarse, np.percentile(coarse, 99.8))  # a few hot pixels are not contrast
+        side = _MAX_SIDE // step
+        mean, square = (cv2.blur(values, (side, side)) for values in (coarse, coarse**2))
+        y, x = np.unravel_index(int(np.argmax(square - mean**2)), coarse.shape)
+        top, left = (
+            int(np.clip(centre * step - _MAX_SIDE // 2, 0, max(0, length - _MAX_SIDE)))
+            for centre, length in zip((y, x), image.shape[:2], strict=True)
+        )
+        image = image[top : top + _MAX_SIDE, left : left + _MAX_SIDE]
+    return _gray(image)
+
+
+def _gray(image: np.ndarray) -> np.ndarray:
     gray = image.astype(np.float32)
-    gray = gray.mean(axis=-1) if gray.ndim == 3 else gray  # noqa: PLR2004
-    if min(gray.shape) < 8 or float(np.ptp(gray)) == 0:  # noqa: PLR2004
+    return gray.mean(axis=-1) if gray.ndim == 3 else gray  # noqa: PLR2004
+
+
+def _median_peak(bright: np.ndarray, smooth: np.ndarray, window: float) -> float:
+    """Diameter of the median peak of the distance transform, weighted by radius and contrast; NaN without peaks."""
+    size = int(window) | 1
+    lift = smooth - cv2.blur(smooth, (size, size), borderType=cv2.BORDER_REFLECT)
+    mask = cv2.morphologyEx((bright & (lift > _MIN_LIFT)).astype(np.uint8), cv2.MORPH_OPEN, _CROSS, iterations=2)
+    _, holes, boxes, _ = cv2.connectedComponentsWithStats(1 - mask, connectivity=4)
+    nucleolus = boxes[:, cv2.CC_STAT_WIDTH : cv2.CC_STAT_HEIGHT + 1].max(axis=1) < window / 4
+    mask = np.where(nucleolus[holes], 1, mask).astype(np.uint8)
+    if mask.all():
         return float("nan")
-    shrink = max(1, int(np.ceil(max(gray.shape) / _MAX_SIDE)))
-    if shrink > 1:
-        gray = resize_image(gray, 1 / shrink)
-    low, high = np.percentile(gray, [1, 99.8])
-    gray = np.sqrt(np.clip((gray - low) / max(high - low, 1e-9), 0, 1))
-    smooth = gaussian(gray, 1.0)
-    foreground = ndi.binary_opening(smooth > threshold_otsu(smooth), iterations=2)
-    foreground = ndi.binary_fill_holes(foreground)
-    if np.count_nonzero(foreground) < _MIN_PIXELS:
+    padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    distance = cv2.GaussianBlur(cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1], (0, 0), 1.0)
+    peaks = (distance == cv2.dilate(distance, np.ones((7, 7), np.uint8))) & (mask > 0)
+    radii = distance[peaks]
+    if not radii.size:
         return float("nan")
-    distance = gaussian(ndi.distance_transform_edt(np.pad(foreground, 1, mode="edge"))[1:-1, 1:-1], 1.0)
-    peaks = peak_local_max(distance, min_distance=3, labels=foreground.astype(np.int32), exclude_border=False)
-    radii = np.sort(distance[tuple(peaks.T)])
-    if radii.size == 0:
-        return float("nan")
-    weight = np.cumsum(radii**2)
-    radius = float(radii[np.searchsorted(weight, weight[-1] / 2)])
-    return 2 * radius * shrink
+    order = np.argsort(radii)
+    weight = np.cumsum((radii * np.maximum(lift[peaks], _MIN_LIFT))[order])
+    return 2 * float(radii[order][np.searchsorted(weight, weight[-1] / 2)])
 
 
 def resize_image(image: np.ndarray, scale: float) -> np.ndarray:

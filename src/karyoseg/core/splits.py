@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import re
+import warnings
+from fractions import Fraction
+from math import ceil
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import StratifiedGroupKFold
 
 from karyoseg.core.errors import KaryosegError
 
 TRAIN, VALIDATION, TEST = "train", "val", "test"
-_MIN_GROUPS = 2
+EXCLUDED = "excluded"
+_MAX_FOLDS = 10
 
 
 def sample_groups(manifest: pd.DataFrame, pattern: str | None = None) -> pd.Series:
     """Tell which samples must stay together.
 
     Identical images always share a group. With `pattern`, so do ids with the same first capture group (or the same
-    match), for example tiles of one slide.
+    match), for example tiles of one slide. Both rules chain: two slides that share an image are one group.
 
     Parameters
     ----------
@@ -45,9 +51,15 @@ def sample_groups(manifest: pd.DataFrame, pattern: str | None = None) -> pd.Seri
             return sample
         return found.group(1) if found.groups() else found.group(0)
 
-    groups = manifest["id"].map(name)
-    first = groups.groupby(manifest["image_sha256"]).transform("first")
-    return first.where(manifest["image_sha256"].astype(bool), groups)
+    names = manifest["id"].map(name)
+    name_code, unique_names = pd.factorize(names)
+    hashes = manifest["image_sha256"].astype(object).fillna("")
+    hash_code = len(unique_names) + pd.factorize(hashes)[0]
+    known = (hashes != "").to_numpy()
+    size = len(unique_names) + len(manifest)
+    links = coo_array((np.ones(known.sum()), (name_code[known], hash_code[known])), shape=(size, size))
+    _, component = connected_components(links, directed=False)
+    return names.groupby(component[name_code]).transform("first")
 
 
 def make_splits(
@@ -61,8 +73,9 @@ def make_splits(
     """Assign every labelled sample to train, val or test.
 
     A published test split stays as it is; only if there is none is one cut. Validation is always cut from train.
-    Groups are never divided, and a group that reaches into the published test split is kept out of validation and
-    training. Strata are class, magnification and image size.
+    Groups are never divided: of a group that reaches into the published test split nothing else is used, and of one
+    that reaches into a published validation split nothing is trained on. Strata are class, magnification and image
+    size.
 
     Parameters
     ----------
@@ -78,8 +91,8 @@ def make_splits(
     Returns
     -------
     DataFrame
-        Columns id, split, group; one row per labelled sample, in the order of `manifest`. Training samples that
-        duplicate a test sample have split ``excluded``.
+        Columns id, split, group; one row per labelled sample, in the order of `manifest`. Samples of a group that
+        a published split has claimed have split ``excluded``.
 
     Raises
     ------
@@ -96,34 +109,48 @@ def make_splits(
     out["group"] = sample_groups(labelled, group_pattern)
     strata = labelled[["class", "magnification", "height", "width"]].apply(lambda row: "|".join(map(str, row)), axis=1)
     rng = np.random.RandomState(seed)  # scikit-learn takes no Generator
-    if not (out["split"] == TEST).any():
+    has_test, has_val = (out["split"] == TEST).any(), (out["split"] == VALIDATION).any()
+    _exclude(out, TEST, (TRAIN, VALIDATION))
+    _exclude(out, VALIDATION, (TRAIN,))
+    cut_test = not has_test and test_fraction > 0
+    _require_groups(out, wanted=[TRAIN, *[VALIDATION] * (not has_val), *[TEST] * cut_test])
+    if cut_test:
         _cut(out, strata, TEST, test_fraction, rng)
-    leaking = (out["split"] == TRAIN) & out["group"].isin(out.loc[out["split"] == TEST, "group"])
-    out.loc[leaking, "split"] = "excluded"
-    if not (out["split"] == VALIDATION).any():
+    if not has_val:
         _cut(out, strata, VALIDATION, val_fraction, rng)
-    for split, fraction in ((TRAIN, "val_fraction"), (VALIDATION, "val_fraction")):
-        if not (out["split"] == split).any():
-            raise KaryosegError(
-                f"splits: no sample is left for '{split}' of {len(out)} labelled ones; needed: at least one group of "
-                f"samples each for train and val. Add labelled samples or change {fraction}."
-            )
     return out.reset_index(drop=True)
+
+
+def _exclude(out: pd.DataFrame, claimed_by: str, splits: tuple[str, ...]) -> None:
+    """Take the rows of `splits` out of use whose group also has rows in the split `claimed_by`."""
+    claimed = out["group"].isin(out.loc[out["split"] == claimed_by, "group"])
+    out.loc[claimed & out["split"].isin(splits), "split"] = EXCLUDED
+
+
+def _require_groups(out: pd.DataFrame, wanted: list[str]) -> None:
+    """Refuse a data set with fewer groups to divide than splits to fill."""
+    n_groups = out.loc[out["split"] == TRAIN, "group"].nunique()
+    if n_groups < len(wanted):
+        excluded = int((out["split"] == EXCLUDED).sum())
+        claimed = f" ({excluded} excluded: a published split has others of their groups)" if excluded else ""
+        without_test = ", or set test_fraction to 0 and evaluate on other data" if TEST in wanted else ""
+        raise KaryosegError(
+            f"splits: {len(out)} labelled samples leave {n_groups} group(s) to divide{claimed}; needed: at least "
+            f"{len(wanted)}, one each for {', '.join(wanted)}. Add labelled samples{without_test}."
+        )
 
 
 def _cut(out: pd.DataFrame, strata: pd.Series, name: str, fraction: float, rng: np.random.RandomState) -> None:
     """Move about `fraction` of the training rows to split `name`, whole groups at a time."""
     pool = out[out["split"] == TRAIN]
-    n_groups = pool["group"].nunique()
-    if fraction <= 0 or n_groups < _MIN_GROUPS:
-        return
-    n_folds = min(max(round(1 / fraction), _MIN_GROUPS), n_groups)
-    common = strata[pool.index].map(strata[pool.index].value_counts()) >= n_folds
-    stratum = strata[pool.index].where(common, "rare")
-    if fraction <= 0.5 and stratum.value_counts().min() >= n_folds:  # noqa: PLR2004
-        splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=rng)
-        _, chosen = next(iter(splitter.split(pool, stratum, pool["group"])))
-    else:
-        splitter = GroupShuffleSplit(1, test_size=fraction, random_state=rng)
-        _, chosen = next(iter(splitter.split(pool, groups=pool["group"])))
+    # As few folds as come close to the fraction: the fewer, the rarer the strata that can be spread over them.
+    folds = Fraction(fraction).limit_denominator(max(_MAX_FOLDS, ceil(1 / fraction))).denominator
+    folds = min(max(folds, 2), pool["group"].nunique())
+    n_chosen = min(max(round(fraction * folds), 1), folds - 1)
+    sizes = strata[pool.index].map(strata[pool.index].value_counts())
+    stratum = strata[pool.index].where(sizes >= folds, "rare")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about rare strata, which go where there is room
+        parts = list(StratifiedGroupKFold(folds, shuffle=True, random_state=rng).split(pool, stratum, pool["group"]))
+    chosen = np.concatenate([rows for _, rows in parts[:n_chosen]])
     out.loc[pool.index[chosen], "split"] = name

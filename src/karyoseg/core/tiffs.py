@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import tifffile
@@ -72,8 +73,13 @@ def decode_image(content: bytes) -> np.ndarray:
     -------
     (Y, X) or (Y, X, C) ndarray
         The image.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
     """
-    return tifffile.imread(io.BytesIO(content))
+    return _read(content)
 
 
 def decode_labels(content: bytes) -> np.ndarray:
@@ -88,5 +94,18 @@ def decode_labels(content: bytes) -> np.ndarray:
     -------
     (Y, X) int32 ndarray
         The label image.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
     """
-    return tifffile.imread(io.BytesIO(content)).astype(np.int32)
+    return _read(content).astype(np.int32)
+
+
+def _read(content: bytes) -> np.ndarray:
+    try:
+        return tifffile.imread(io.BytesIO(content))
+    except (ValueError, RuntimeError, KeyError, IndexError, struct.error) as error:
+        # imagecodecs raises RuntimeErrors of its own for damaged data.
+        raise ValueError(f"not a whole TIFF file: {error}") from error

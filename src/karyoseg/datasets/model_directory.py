@@ -53,7 +53,12 @@ class ModelDirectory(AbstractDataset[Segmenter, Segmenter]):
             If there is none.
         """
         if is_local(self._fs):
+            _restore(Path(self._path))
             return load_segmenter(self._path)
+        if not self._exists():
+            raise KaryosegError(
+                f"{self._path}: no model there; needed: a model folder. Train one with `kedro run --pipeline train`."
+            )
         # The copy lives as long as the process: the network is read lazily.
         local = tempfile.mkdtemp(prefix="karyoseg-model-")
         self._fs.get(f"{self._path}/", local, recursive=True)
@@ -75,9 +80,10 @@ class ModelDirectory(AbstractDataset[Segmenter, Segmenter]):
             self._fs.put(f"{folder}/model/", f"{self._path}/", recursive=True)
 
     def _save_local(self, data: Segmenter, final: Path) -> None:
-        part, old = (final.with_name(f".{final.name}.{mark}") for mark in ("part", "old"))
+        part, old = _beside(final, "part"), _beside(final, "old")
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
+            _restore(final)
             for leftover in (part, old):
                 shutil.rmtree(leftover, ignore_errors=True)
             data.save(part)
@@ -85,7 +91,10 @@ class ModelDirectory(AbstractDataset[Segmenter, Segmenter]):
                 shutil.copy2(tracked, part)
             if final.exists():
                 final.rename(old)
-            part.rename(final)
+            try:
+                part.rename(final)
+            finally:
+                _restore(final)
             shutil.rmtree(old, ignore_errors=True)
         except OSError as error:
             raise KaryosegError(
@@ -107,7 +116,23 @@ class ModelDirectory(AbstractDataset[Segmenter, Segmenter]):
         return JSONPreview(json.dumps(self.load().describe(), default=str))
 
     def _exists(self) -> bool:
+        if is_local(self._fs):
+            _restore(Path(self._path))
         return bool(self._fs.exists(f"{self._path}/config.json"))
+
+    def _release(self) -> None:
+        self._fs.invalidate_cache(self._path)
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._path}
+
+
+def _beside(final: Path, mark: str) -> Path:
+    return final.with_name(f".{final.name}.{mark}")
+
+
+def _restore(final: Path) -> None:
+    """Bring the earlier model back if a kill came between its going and the new one's coming."""
+    old = _beside(final, "old")
+    if old.exists() and not final.exists():
+        old.rename(final)

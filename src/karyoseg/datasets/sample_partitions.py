@@ -182,9 +182,9 @@ class SamplePartitions(AbstractDataset[dict[str, Lazy[np.ndarray]], dict[str, La
             index: dict[str, Any] = json.loads(self._fs.cat_file(f"{self._path}/{_INDEX}"))
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise KaryosegError(
-                f"{self._path}/{_INDEX}: is damaged ({error}); needed: the file as it was written. Delete the folder "
+                f"{self._path}/{_INDEX}: is damaged or unreadable ({error}); needed: the file as it was written. Delete the folder "
                 f"and run the pipeline that writes it again."
             ) from error
         return index

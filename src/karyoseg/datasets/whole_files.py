@@ -5,11 +5,13 @@ The classes are those of kedro-datasets; only ``save`` differs: it writes to a t
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 import pandas as pd
+from kedro.io import DatasetError
 from kedro_datasets.json import json_dataset
 from kedro_datasets.matplotlib import matplotlib_dataset
 from kedro_datasets.pandas import csv_dataset, parquet_dataset
@@ -24,19 +26,26 @@ class _WholeFileMixin:
 
     def save(self, data: Any) -> None:
         final = self._get_save_path()  # type: ignore[attr-defined]
-        staged = copy.copy(self)
-        staged._filepath = PurePosixPath(f"{final}{PART_SUFFIX}")  # type: ignore[attr-defined]
-        staged._version = None  # type: ignore[attr-defined]
+        staged: Any = copy.copy(self)
+        staged._filepath = PurePosixPath(f"{final}{PART_SUFFIX}")
+        staged._version = None
         fs = self._fs  # type: ignore[attr-defined]
         try:
             fs.makedirs(str(final.parent), exist_ok=True)
             super(_WholeFileMixin, staged).save(data)  # type: ignore[misc]
-            fs.mv(str(staged._filepath), str(final))  # type: ignore[attr-defined]
-        except OSError as error:
+            fs.mv(str(staged._filepath), str(final))
+        except (OSError, DatasetError) as error:
+            cause = error.__cause__ if isinstance(error, DatasetError) else error  # Kedro wraps what `save` raises
+            if not isinstance(cause, OSError):
+                raise
             raise KaryosegError(
-                f"{final}: cannot be written ({error.strerror or error}); needed: a writable place with free space. "
+                f"{final}: cannot be written ({cause.strerror or cause}); needed: a writable place with free space. "
                 f"Check permissions and disk, or choose another path."
             ) from error
+        finally:
+            with contextlib.suppress(OSError):
+                if fs.exists(str(staged._filepath)):
+                    fs.rm_file(str(staged._filepath))
         self._invalidate_cache()  # type: ignore[attr-defined]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import platform
 import time
@@ -25,11 +26,14 @@ from karyoseg.models.stardist.network import build, open_folder
 from karyoseg.models.stardist.patches import PatchStream, TargetSpec
 from karyoseg.models.stardist.pretrained import pretrained_folder
 from karyoseg.models.stardist.thresholds import Thresholds, search_thresholds
-from karyoseg.models.stardist.training import Workspace, run_training
+from karyoseg.models.stardist.training import run_training
+from karyoseg.models.stardist.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
 _MAX_VAL_PATCHES = 128
+#: Options that change where a training writes and how fast it runs, not what it learns; `config` is looked at apart.
+_NO_EFFECT = frozenset({"name", "workspace", "loggers", "workers", "cache_gb", "nms_grid", "config"})
 
 
 @dataclass(frozen=True)
@@ -89,14 +93,11 @@ def fit(
     """
     started = time.time()
     sizes = check_samples(train, validation, options)
-    data = fingerprint(
-        {k: [train.images[k].fingerprint, train.labels[k].fingerprint] for k in train.ids}, validation.ids
-    )
-    workspace = Workspace(
-        directory, fingerprint(data, {k: v for k, v in options.items() if k not in ("epochs", "loggers")})
-    )
+    donor = _donor(options)
+    data = fingerprint(_content(train), _content(validation))
+    workspace = Workspace(directory, _identity(data, options, donor))
     keras.utils.set_random_seed(options["seed"])
-    network = _initial_network(directory, options)
+    network = _initial_network(directory, options, donor)
     stream, val_batch = _streams(network, train, validation, augment, options)
     logger.info(
         "Training on %d images (%d nuclei), validation on %d; %d epochs of %d batches of %d patches %s px",
@@ -188,28 +189,59 @@ def check_samples(train: LabelledSamples, validation: LabelledSamples, options: 
     return sizes
 
 
-def _initial_network(directory: Path, options: Mapping[str, Any]) -> StarDist2D:
+def _content(samples: LabelledSamples) -> dict[str, list[str]]:
+    return {key: [samples.images[key].fingerprint, samples.labels[key].fingerprint] for key in samples.ids}
+
+
+def _identity(data: str, options: Mapping[str, Any], donor: StarDist2D | None) -> str:
+    """Hash of what decides the course of a training: only a training with the same hash is continued.
+
+    More epochs continue a training, except with the cosine schedule: there the number of epochs decides every
+    learning rate, so the continued training would differ from one that had that number from the start.
+    """
+    free = _NO_EFFECT if options["schedule"]["name"] == "cosine" else _NO_EFFECT | {"epochs"}
+    kept = {key: value for key, value in options.items() if key not in free}
+    network = {key: value for key, value in options["config"].items() if not key.startswith("train_")}
+    weights = hashlib.sha256(b"".join(w.tobytes() for w in donor.keras_model.get_weights())) if donor else None
+    return fingerprint(data, kept, network, weights.hexdigest() if weights else "")
+
+
+def _donor(options: Mapping[str, Any]) -> StarDist2D | None:
+    """Open the model whose weights training starts from, and check that it fits."""
     init = options["init"]
     if init["name"] == "scratch":
-        return build(options["config"], directory)
+        return None
     source = Path(init["path"]) if init["name"] == "model" else pretrained_folder(init["model"])
     donor = open_folder(source)
+    config = donor.config
     wanted = options["config"]["n_channel_in"]
-    if donor.config.n_channel_in != wanted:
+    if config.n_channel_in != wanted:
         raise KaryosegError(
-            f"{source}: takes {donor.config.n_channel_in} channel(s), the training images have {wanted}; needed: the "
+            f"{source}: takes {config.n_channel_in} channel(s), the training images have {wanted}; needed: the "
             f"same number. Set colour or channels in preprocess, or start from another model."
         )
-    training = {key: value for key, value in options["config"].items() if key.startswith("train_")}
-    config = {**vars(donor.config), **training}
-    stride = [pool ** config["unet_n_depth"] * g for pool, g in zip(config["unet_pool"], config["grid"], strict=True)]
-    if any(patch % s for patch, s in zip(options["patch_size"], stride, strict=True)):
+    if config.n_classes is not None:
         raise KaryosegError(
-            f"train.patch_size: {options['patch_size']} does not fit {source}; needed: multiples of {stride}."
+            f"{source}: tells {config.n_classes} classes of objects apart; needed: a model without classes. "
+            f"Start from another model."
         )
-    network = build(config, directory)
+    crop = 2 * options["completion_crop"] if options["shape_completion"] else 0
+    stride = [pool**config.unet_n_depth * g for pool, g in zip(config.unet_pool, config.grid, strict=True)]
+    if any(patch <= crop or (patch - crop) % s for patch, s in zip(options["patch_size"], stride, strict=True)):
+        raise KaryosegError(
+            f"train.patch_size: {options['patch_size']}{f' minus {crop} px of completion crop' if crop else ''} does "
+            f"not fit {source}; needed: multiples of {stride}. Change it."
+        )
+    return donor
+
+
+def _initial_network(directory: Path, options: Mapping[str, Any], donor: StarDist2D | None) -> StarDist2D:
+    if donor is None:
+        return build(options["config"], directory)
+    training = {key: value for key, value in options["config"].items() if key.startswith("train_")}
+    network = build({**vars(donor.config), **training}, directory)
     network.keras_model.set_weights(donor.keras_model.get_weights())
-    logger.info("Fine-tuning %s", source)
+    logger.info("Fine-tuning %s", donor.logdir)
     return network
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
-import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must be set before TensorFlow is imported
-
+import tensorflow as tf
 from stardist.geometry import dist_to_coord, polygons_to_label
 from stardist.models import Config2D, StarDist2D
 from stardist.nms import non_maximum_suppression_sparse
@@ -26,6 +25,26 @@ logger = logging.getLogger(__name__)
 #: Working memory of the default network per input pixel, measured: 350 floats of 4 bytes.
 BYTES_PER_PIXEL = 1400
 _TILE_MEMORY = 2e9
+
+
+def _share_gpus() -> None:
+    """Let TensorFlow take GPU memory as it needs it, not all at once."""
+    for gpu in tf.config.list_physical_devices("GPU"):
+        try:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError:
+            logger.debug("%s is in use already; its memory setting stays", gpu.name)
+
+
+_share_gpus()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what csbdeep prints and warns about while it opens a model to ourselves."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def build(config: Mapping[str, Any], directory: Path | None = None) -> StarDist2D:
@@ -44,7 +63,8 @@ def build(config: Mapping[str, Any], directory: Path | None = None) -> StarDist2
         The network, with random weights.
     """
     base = None if directory is None else str(directory.parent)
-    return StarDist2D(Config2D(**config), name=None if directory is None else directory.name, basedir=base)
+    with _quiet():
+        return StarDist2D(Config2D(**config), name=None if directory is None else directory.name, basedir=base)
 
 
 def open_folder(directory: Path) -> StarDist2D:
@@ -73,8 +93,7 @@ def open_folder(directory: Path) -> StarDist2D:
             f"`kedro run --pipeline train`, or give another path."
         )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             model = StarDist2D(None, name=directory.name, basedir=str(directory.parent))
             model.load_weights("weights_best.h5")
     except (OSError, ValueError, KeyError, TypeError) as error:

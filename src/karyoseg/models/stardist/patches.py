@@ -6,6 +6,7 @@ multi-threaded training therefore sees the same patches.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -37,20 +38,26 @@ class SampleCache:
         self._limit = limit_bytes
         self._used = 0
         self._items: OrderedDict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = OrderedDict()
+        self._lock = threading.Lock()  # batches may be prepared by several threads
 
     def __getitem__(self, key: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return image, labels and the bounding boxes ``(n, 4)`` of the instances."""
-        found = self._items.pop(key, None)
-        if found is None:
-            image = self._samples.images[key]()
-            image = image[..., None] if image.ndim == 2 else image  # noqa: PLR2004
-            labels = self._samples.labels[key]()
-            found = image, labels, _boxes(labels)
-            self._used += sum(array.nbytes for array in found)
-        self._items[key] = found
-        while self._used > self._limit and len(self._items) > 1:
-            _, old = self._items.popitem(last=False)
-            self._used -= sum(array.nbytes for array in old)
+        with self._lock:
+            found = self._items.get(key)
+            if found is not None:
+                self._items.move_to_end(key)
+                return found
+        image = self._samples.images[key]()
+        image = image[..., None] if image.ndim == 2 else image  # noqa: PLR2004
+        labels = self._samples.labels[key]()
+        found = image, labels, _boxes(labels)
+        with self._lock:
+            if key not in self._items:
+                self._items[key] = found
+                self._used += sum(array.nbytes for array in found)
+            while self._used > self._limit and len(self._items) > 1:
+                _, old = self._items.popitem(last=False)
+                self._used -= sum(array.nbytes for array in old)
         return found
 
 

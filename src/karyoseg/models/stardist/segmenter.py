@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.preparation import ImageFacts, Preparation
-from karyoseg.core.size import estimate_diameter
+from karyoseg.core.preparation import ImageFacts, Preparation, scale_from_estimate
 from karyoseg.models.base import Augment, LabelledSamples, Prediction
 from karyoseg.models.stardist.card import model_card
 
@@ -31,8 +30,6 @@ TRAINING, HISTORY, CARD = "training.json", "history.csv", "model_card.md"
 _UNKNOWN = ImageFacts()
 #: Nuclei this much smaller or larger than those seen in training are still segmented without rescaling.
 _TOLERANCE = 1.3
-#: An estimate may be wrong: it never rescales beyond this.
-_ESTIMATE_RANGE = (0.1, 4.0)
 _FILES = (CONFIG, THRESHOLDS, WEIGHTS, TRAINING, HISTORY, CARD)
 
 
@@ -83,11 +80,16 @@ class StarDistSegmenter:
                 f"{directory}: no model there ({' and '.join(missing)} missing); needed: a folder with {CONFIG} and "
                 f"{WEIGHTS}. Train one with `kedro run --pipeline train`, pull one with dvc, or give another path."
             )
-        try:
-            path = directory / TRAINING
-            return cls(directory, json.loads(path.read_text()) if path.is_file() else None)
-        except ValueError as error:
-            raise KaryosegError(f"{path}: is not valid JSON ({error}). Restore the file or train again.") from error
+        contents: dict[str, Any] = {}
+        for path in (directory / name for name in (CONFIG, THRESHOLDS, TRAINING)):
+            try:
+                contents[path.name] = json.loads(path.read_text()) if path.is_file() else None
+            except ValueError as error:
+                raise KaryosegError(
+                    f"{path}: is not valid JSON ({error}); needed: the file as it was written. "
+                    f"Restore it or train again."
+                ) from error
+        return cls(directory, contents[TRAINING])
 
     def save(self, directory: Path) -> None:
         """Copy the model files into a folder.
@@ -209,13 +211,11 @@ class StarDistSegmenter:
             return 1.0
         if facts.diameter is not None:
             return replace(recipe, rescale={"name": "diameter", "target": target}).scale_for(facts)
-        estimate = estimate_diameter(image)
-        if not np.isfinite(estimate):
-            return 1.0
+        estimate = recipe.estimated_diameter(image)
         low, high = self.training.get("diameter_range", (0, np.inf))
         if mode == "none" and low / _TOLERANCE <= estimate <= high * _TOLERANCE:
             return 1.0
-        return float(np.clip(target / estimate, *_ESTIMATE_RANGE))
+        return scale_from_estimate(estimate, target)
 
     def predict(
         self,
@@ -298,7 +298,7 @@ class StarDistSegmenter:
         return predict_at
 
     def _write(self, facts: Mapping[str, Any], history: pd.DataFrame, thresholds: Any) -> None:
-        from karyoseg.models.stardist.training import replace_text
+        from karyoseg.models.stardist.workspace import replace_text
 
         self.training = {**self.training, **facts, "validation_score": thresholds.score}
         replace_text(self.directory / THRESHOLDS, json.dumps({"prob": thresholds.prob, "nms": thresholds.nms}))

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from karyoseg.core.metrics import iou_matrix, true_positives
+from karyoseg.core.matching import count_matches, find_overlap
 from karyoseg.models.base import Prediction
 
 logger = logging.getLogger(__name__)
@@ -92,11 +92,14 @@ def _count(
     truth: np.ndarray, prediction: Prediction, prob_grid: np.ndarray, iou_thresholds: Sequence[float]
 ) -> np.ndarray:
     """True positives, predicted and true instances, shape (IoU thresholds, prob thresholds, 3)."""
-    iou = iou_matrix(truth, prediction.labels)
-    n_true = iou.shape[0]
+    overlap = find_overlap(truth, prediction.labels)
+    # Instances in not annotated area are left out of the overlap, so its columns are looked up by label.
+    prob = prediction.prob[overlap.pred_labels - 1]
     counts = np.zeros((len(iou_thresholds), len(prob_grid), 3), dtype=np.int64)
     for p, threshold in enumerate(prob_grid):
-        kept = iou[:, prediction.prob >= threshold]
-        for i, needed in enumerate(iou_thresholds):
-            counts[i, p] = true_positives(kept, needed), kept.shape[1], n_true
+        kept = prob > threshold  # as StarDist: above, not at
+        pairs = kept[overlap.cols]
+        thinned = replace(overlap, rows=overlap.rows[pairs], cols=overlap.cols[pairs], pixels=overlap.pixels[pairs])
+        counts[:, p, 0] = count_matches(thinned, iou_thresholds)["tp"]
+        counts[:, p, 1:] = np.count_nonzero(kept), overlap.true_labels.size
     return counts

@@ -1,17 +1,16 @@
 """The training loop: progress, checkpoints, early stopping, learning rate, resuming.
 
-All state is the history table, the last weights and the best weights; best epoch, patience and learning rate follow
-from the history. A killed training continues after its last whole epoch.
+All state is the history table, the last weights (with the state of the optimizer) and the best weights; best epoch,
+patience and learning rate follow from the history. A killed training continues after its last whole epoch, with the
+result of one that was not killed.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
 import time
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,9 @@ from stardist.models import StarDist2D
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.models.stardist.patches import PatchStream
+from karyoseg.models.stardist.workspace import Workspace
 
 logger = logging.getLogger(__name__)
-
-_LAST = "last.weights.h5"
-_BEST = "weights_best.h5"
-_HISTORY = "history.csv"
-_STATE = "state.json"
 
 
 def learning_rate(schedule: Mapping[str, Any], base: float, epoch: int, epochs: int, val_losses: list[float]) -> float:
@@ -75,67 +70,17 @@ def learning_rate(schedule: Mapping[str, Any], base: float, epoch: int, epochs: 
     return base
 
 
-class Workspace:
-    """Folder in which a training keeps what it needs to continue.
-
-    Parameters
-    ----------
-    folder : Path
-        Working folder, made if needed.
-    fingerprint : str
-        Identifies data and parameters; a workspace of another training is emptied.
-    """
-
-    def __init__(self, folder: Path, fingerprint: str):
-        self.folder = folder
-        state = folder / _STATE
-        known = json.loads(state.read_text())["fingerprint"] if state.is_file() else None
-        if known != fingerprint:
-            for name in (_LAST, _BEST, _HISTORY):
-                (folder / name).unlink(missing_ok=True)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            replace_text(state, json.dumps({"fingerprint": fingerprint}))
-        except OSError as error:
-            raise KaryosegError(
-                f"{folder}: cannot be written ({error.strerror}); needed: a writable folder for checkpoints. "
-                f"Check permissions and free space."
-            ) from error
-
-    def history(self) -> pd.DataFrame:
-        """Return the epochs done so far."""
-        path = self.folder / _HISTORY
-        return pd.read_csv(path) if path.is_file() and (self.folder / _LAST).is_file() else pd.DataFrame()
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file under a temporary name, then rename.
-
-    Parameters
-    ----------
-    path : Path
-        Final path.
-    text : str
-        The whole file.
-    """
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)
-
-
 class _Loop(keras.callbacks.Callback):
     """Everything that happens around an epoch."""
 
     def __init__(
         self,
-        network: StarDist2D,
         stream: PatchStream,
         workspace: Workspace,
         options: Mapping[str, Any],
         rows: list[dict],
     ):
         super().__init__()
-        self._network = network
         self._stream = stream
         self._workspace = workspace
         self._options = options
@@ -154,39 +99,29 @@ class _Loop(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         values = {key: float(value) for key, value in (logs or {}).items()}
-        if not math.isfinite(values["loss"]):
-            raise KaryosegError(
-                f"training: the loss became {values['loss']} in epoch {epoch + 1}; needed: a finite loss. Lower "
-                f"learning_rate or check the images for extreme values."
-            )
+        for name in ("loss", "val_loss"):
+            if not math.isfinite(values[name]):
+                raise KaryosegError(
+                    f"training: {name} became {values[name]} in epoch {epoch + 1}; needed: a finite loss. Lower "
+                    f"learning_rate or check the images for extreme values."
+                )
         rate = float(np.asarray(self.model.optimizer.learning_rate))
         self._durations.append(time.monotonic() - self._started)
         best = min((row["val_loss"] for row in self.rows), default=math.inf)
         improved = values["val_loss"] < best
         self.rows.append({"epoch": epoch + 1, **values, "learning_rate": rate, "seconds": self._durations[-1]})
-        self._save(improved)
+        self._workspace.save(self.model, self.rows, improved=improved)
         self._log(epoch, values, improved)
-        since = self._epochs_since_best()
-        patience = self._options["early_stopping"]
-        if patience and since >= patience:
-            logger.info("Stopped early: no better validation loss for %d epochs", since)
+        if self.finished:
+            logger.info("Stopped early: no better validation loss for %d epochs", self._options["early_stopping"])
             self.model.stop_training = True
 
-    def _epochs_since_best(self) -> int:
+    @property
+    def finished(self) -> bool:
+        """Whether early stopping ends the training here."""
         losses = [row["val_loss"] for row in self.rows]
-        return len(losses) - 1 - int(np.argmin(losses))
-
-    def _save(self, improved: bool) -> None:
-        folder = self._workspace.folder
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # csbdeep warns about the Keras 3 format, which is wanted here
-            if improved:
-                self.model.save_weights(str(folder / ("part_" + _BEST)))
-                (folder / ("part_" + _BEST)).replace(folder / _BEST)
-            self.model.save_weights(str(folder / ("part_" + _LAST)))
-        # History last: it says how many epochs the weights have seen.
-        (folder / ("part_" + _LAST)).replace(folder / _LAST)
-        replace_text(folder / _HISTORY, pd.DataFrame(self.rows).to_csv(index=False))
+        patience = self._options["early_stopping"]
+        return bool(losses and patience and len(losses) - 1 - int(np.argmin(losses)) >= patience)
 
     def _log(self, epoch: int, values: dict[str, float], improved: bool) -> None:
         left = (self._options["epochs"] - epoch - 1) * float(np.median(self._durations))
@@ -233,26 +168,31 @@ def run_training(
     model = network.keras_model
     # XLA compiles every new shape anew and was slower on CPU; losses with dynamic masks do not suit it either.
     model.jit_compile = False
-    history = workspace.history()
-    rows: list[Any] = history.to_dict("records")
+    rows: list[Any] = workspace.history().to_dict("records")
     if rows:
         model.optimizer.build(model.trainable_variables)
-        model.load_weights(str(workspace.folder / _LAST))
+        model.load_weights(str(workspace.weights_after(len(rows))))
         logger.info("Training continues after epoch %d", len(rows))
-    loop = _Loop(network, stream, workspace, options, rows)
-    finished = rows and options["early_stopping"] and loop._epochs_since_best() >= options["early_stopping"]
-    if len(rows) < options["epochs"] and not finished:
+    if len(rows) > options["epochs"]:
+        logger.warning(
+            "%d epochs are done, %d were asked for; delete %s to train anew",
+            len(rows),
+            options["epochs"],
+            workspace.folder,
+        )
+    loop = _Loop(stream, workspace, options, rows)
+    if len(rows) < options["epochs"] and not loop.finished:
         model.fit(
             stream,
             validation_data=validation,
             validation_batch_size=options["batch_size"],
             epochs=options["epochs"],
             initial_epoch=len(rows),
-            callbacks=[loop, *_loggers(options["loggers"], workspace.folder / "logs")],
+            callbacks=[loop, *_loggers(options["loggers"], workspace.logs)],
             verbose=2 if os.environ.get("KARYOSEG_KERAS_LOG") else 0,
             shuffle=False,
         )
-    model.load_weights(str(workspace.folder / _BEST))
+    model.load_weights(str(workspace.best))
     return pd.DataFrame(loop.rows)
 
 

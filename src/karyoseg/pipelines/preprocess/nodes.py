@@ -13,9 +13,9 @@ from tqdm import tqdm
 from karyoseg.core.errors import KaryosegError, Problems
 from karyoseg.core.labels import fill_holes, relabel, remove_small
 from karyoseg.core.lazy import Lazy, fingerprint
-from karyoseg.core.preparation import ImageFacts, Preparation
-from karyoseg.core.size import estimate_diameter, median_diameter, resize_labels
-from karyoseg.core.splits import TRAIN, make_splits
+from karyoseg.core.preparation import ImageFacts, Preparation, scale_from_estimate
+from karyoseg.core.size import median_diameter, resize_labels
+from karyoseg.core.splits import EXCLUDED, TRAIN, make_splits
 from karyoseg.params.preprocess import PreprocessParams
 
 logger = logging.getLogger(__name__)
@@ -40,21 +40,18 @@ def measure_samples(
     """Measure nucleus sizes and decide the scale of each sample; report every sample that cannot be prepared."""
     recipe = params.preparation()
     table = manifest.merge(splits[["id", "split"]], on="id", suffixes=("_published", ""))
-    table = table[table["split"] != "excluded"].drop(columns="split_published")
+    table = table[table["split"] != EXCLUDED].drop(columns="split_published")
     problems = Problems()
     rows = []
     for row in tqdm(_records(table), desc="measure", unit="sample", disable=None, leave=False):
+        key = row["id"]
+        if key not in images or key not in labels:
+            problems.add(key, "in the manifest, but its files are missing", "image and label", "Run download again.")
+            continue
         try:
-            rows.append(row | _measure(row, images[row["id"]](), labels[row["id"]](), recipe))
-        except KeyError:
-            problems.add(
-                row["id"],
-                "listed in the manifest, but its files are missing",
-                "image and label",
-                "Run download again.",
-            )
+            rows.append(row | _measure(row, images[key](), labels[key](), recipe))
         except KaryosegError as error:
-            problems.add(row["id"], str(error), "a sample that can be prepared", "Mend or remove it.")
+            problems.add(key, str(error), "a sample that can be prepared", "Mend or remove it.")
     problems.raise_if_any("preprocess: samples cannot be prepared")
     return _with_consistent_channels(pd.DataFrame(rows))
 
@@ -67,15 +64,16 @@ def _measure(row: dict[str, Any], image: np.ndarray, labels: np.ndarray, recipe:
     """Return diameter and scale of one sample, and the channels it has after preparation."""
     if image.shape[:2] != labels.shape:
         raise KaryosegError(f"image is {image.shape[:2]}, label image is {labels.shape}; needed: the same size")
-    diameter = median_diameter(labels)
-    by_size = recipe.rescale["name"] == "diameter"
-    known = diameter if row["split"] == TRAIN or not by_size else estimate_diameter(image)
-    if by_size and not np.isfinite(known):
-        known = float(recipe.rescale["target"])  # an empty field: nothing to bring to size
-    facts = ImageFacts(row["id"], row["magnification"], row["pixel_size_um"], known)
     sample = recipe.apply(image[:8, :8], where=row["id"])
     channels = 1 if sample.ndim == 2 else sample.shape[-1]  # noqa: PLR2004
-    return {"diameter": diameter, "scale": recipe.scale_for(facts), "prepared_channels": channels}
+    diameter = median_diameter(labels)
+    if recipe.rescale["name"] != "diameter":
+        scale = recipe.scale_for(ImageFacts(row["id"], row["magnification"], row["pixel_size_um"]))
+    elif row["split"] == TRAIN and np.isfinite(diameter):
+        scale = recipe.scale_for(ImageFacts(row["id"], diameter=diameter))
+    else:  # as in prediction, which has no labels to measure
+        scale = scale_from_estimate(recipe.estimated_diameter(image), float(recipe.rescale["target"]))
+    return {"diameter": diameter, "scale": scale, "prepared_channels": channels}
 
 
 def _with_consistent_channels(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,99 @@
+"""Label images: invariants, and comparison with scikit-image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage as ndi
+from skimage.measure import regionprops
+from skimage.segmentation import relabel_sequential
+
+from karyoseg.core.labels import fill_holes, n_objects, relabel, remove_small
+
+
+@pytest.fixture
+def messy(rng: np.random.Generator) -> np.ndarray:
+    """Sparse ids, instances in several pieces, not annotated pixels."""
+    labels = rng.choice([0, 0, 3, 17, 400, 70000], size=(40, 50)).astype(np.int32)
+    labels[30:, 40:] = -1
+    labels[:3, :3] = -7
+    return labels
+
+
+def test_relabel_numbers_in_ascending_order_and_keeps_the_partition(messy: np.ndarray) -> None:
+    new = relabel(messy)
+    assert new.dtype == np.int32
+    assert np.unique(new[new > 0]).tolist() == [1, 2, 3, 4]
+    for old_id, new_id in zip([3, 17, 400, 70000], [1, 2, 3, 4], strict=True):
+        assert np.array_equal(messy == old_id, new == new_id)
+    assert np.array_equal(new[messy <= 0], messy[messy <= 0])  # background and negatives stay
+
+
+def test_relabel_agrees_with_scikit_image(messy: np.ndarray) -> None:
+    positive = np.maximum(messy, 0)
+    assert np.array_equal(relabel(positive), relabel_sequential(positive)[0])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.int32, np.int64])
+def test_relabel_takes_every_integer_type_and_is_idempotent(dtype: type) -> None:
+    labels = np.array([[0, 9], [200, 9]], dtype)
+    once = relabel(labels)
+    assert once.tolist() == [[0, 1], [2, 1]]
+    assert np.array_equal(relabel(once), once)
+
+
+def test_n_objects_counts_positive_ids_only(messy: np.ndarray) -> None:
+    assert n_objects(messy) == 4
+    assert n_objects(np.zeros((3, 3), int)) == 0
+    assert n_objects(np.full((3, 3), -1)) == 0
+
+
+def test_fill_holes_agrees_with_scipy_per_instance(disks: np.ndarray) -> None:
+    holed = disks.copy()
+    holed[18:22, 18:22] = holed[58:60, 38:45] = 0
+    filled = fill_holes(holed)
+    for label in range(1, 5):
+        assert np.array_equal(filled == label, ndi.binary_fill_holes(holed == label))
+    assert np.array_equal(fill_holes(filled), filled)
+
+
+def test_fill_holes_spares_other_instances_and_not_annotated_pixels() -> None:
+    labels = np.full((9, 9), 5)
+    labels[2:7, 2:7] = 0
+    labels[4, 4] = 2
+    labels[3, 3] = -1
+    filled = fill_holes(labels)
+    assert filled[4, 4] == 2
+    assert filled[3, 3] == -1
+    assert np.count_nonzero(filled == 5) == 81 - 2
+
+
+def test_fill_holes_leaves_bays_and_border_gaps_open() -> None:
+    bay = np.array([[1, 1, 1], [1, 0, 0], [1, 1, 1]])
+    assert np.array_equal(fill_holes(bay), bay)
+
+
+@pytest.mark.parametrize("min_area", [0, 1, 50, 10_000])
+def test_remove_small_keeps_exactly_the_large_enough(messy: np.ndarray, disks: np.ndarray, min_area: int) -> None:
+    for labels in (messy, disks):
+        kept = remove_small(labels, min_area)
+        assert kept.dtype == labels.dtype
+        assert np.array_equal(kept[labels < 0], labels[labels < 0])
+        expected = {p.label for p in regionprops(np.maximum(labels, 0)) if p.area >= min_area}
+        assert set(np.unique(kept[kept > 0])) == expected
+        assert np.isin(kept[kept != labels], 0).all()
+
+
+def test_permuting_ids_permutes_results(messy: np.ndarray) -> None:
+    ids = np.unique(messy)
+    renamed = np.where(messy > 0, messy + 1000, messy)
+    assert len(np.unique(renamed)) == len(ids)
+    for function in (fill_holes, lambda labels: remove_small(labels, 300)):
+        direct = function(messy)
+        assert np.array_equal(np.where(direct > 0, direct + 1000, direct), function(renamed))
+
+
+def test_inputs_are_not_changed(messy: np.ndarray) -> None:
+    before = messy.copy()
+    relabel(messy), fill_holes(messy), remove_small(messy, 100)
+    assert np.array_equal(messy, before)

@@ -1,0 +1,76 @@
+"""The recipe from raw image to network input."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from karyoseg.core.errors import KaryosegError
+from karyoseg.core.normalise import normalise
+from karyoseg.core.preparation import ImageFacts, Preparation, scale_from_estimate
+from karyoseg.core.size import estimate_diameter
+
+
+def recipe(name: str, target: float = 0.0, **options: object) -> Preparation:
+    return Preparation.from_dict({"rescale": {"name": name, "target": target}} | options)
+
+
+def test_recipe_survives_json() -> None:
+    original = recipe("diameter", 30, channels=(2, 0), colour="keep", pmin=2, joint=True)
+    assert Preparation.from_dict(json.loads(json.dumps(original.to_dict()))) == original
+
+
+def test_unknown_keys_of_other_versions_are_ignored() -> None:
+    assert Preparation.from_dict({"pmin": 3, "from_the_future": 1}) == Preparation(pmin=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "facts", "expected"),
+    [
+        ("none", 0, ImageFacts(), 1.0),
+        ("magnification", 20, ImageFacts(magnification=40), 0.5),
+        ("pixel_size", 0.5, ImageFacts(pixel_size_um=0.25), 0.5),
+        ("diameter", 30, ImageFacts(diameter=15), 2.0),
+    ],
+)
+def test_scale_brings_to_the_target(name: str, target: float, facts: ImageFacts, expected: float) -> None:
+    assert recipe(name, target).scale_for(facts) == expected
+
+
+@pytest.mark.parametrize("name", ["magnification", "pixel_size", "diameter"])
+@pytest.mark.parametrize("value", [None, float("nan"), 0.0, -2.0])
+def test_unknown_size_is_refused(name: str, value: float | None) -> None:
+    facts = ImageFacts("b.tif", magnification=value, pixel_size_um=value, diameter=value)
+    with pytest.raises(KaryosegError, match=rf"b\.tif: {name.replace('_', ' ')} is unknown"):
+        recipe(name, 20).scale_for(facts)
+
+
+def test_absurd_scales_are_refused() -> None:
+    with pytest.raises(KaryosegError, match=r"c\.tif: pixel size 500 and target 0\.5 .* Check the unit"):
+        recipe("pixel_size", 0.5).scale_for(ImageFacts("c.tif", pixel_size_um=500))
+
+
+def test_apply_selects_then_rescales_then_normalises(rng: np.random.Generator) -> None:
+    raw = rng.integers(0, 4000, (40, 60, 3), dtype=np.uint16)
+    prepared = recipe("none", channels=(1,)).apply(raw, 0.5)
+    assert prepared.shape == (20, 30)
+    assert prepared.dtype == np.float32
+    assert np.percentile(prepared, 1) == pytest.approx(0, abs=1e-6)
+    assert np.percentile(prepared, 99.8) == pytest.approx(1, abs=1e-6)
+    np.testing.assert_array_equal(recipe("none", channels=(1,)).apply(raw), normalise(raw[..., 1]))
+
+
+def test_estimated_diameter_looks_at_the_chosen_channel(disks: np.ndarray) -> None:
+    nuclei = (disks > 0) * 100.0
+    other = np.random.default_rng(0).normal(500, 300, disks.shape)
+    image = np.stack([other, nuclei], axis=-1)
+    assert recipe("none", channels=(1,)).estimated_diameter(image) == estimate_diameter(nuclei)
+
+
+def test_estimates_rescale_within_limits() -> None:
+    assert scale_from_estimate(15, 30) == 2
+    assert scale_from_estimate(1e4, 30) == 0.1
+    assert scale_from_estimate(0.5, 30) == 4
+    assert scale_from_estimate(float("nan"), 30) == 1

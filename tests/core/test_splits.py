@@ -1,0 +1,158 @@
+"""Splits: groups, published splits, fractions, strata, tiny data sets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from karyoseg.core.errors import KaryosegError
+from karyoseg.core.splits import EXCLUDED, make_splits, sample_groups
+
+
+def make_manifest(n: int, **columns: object) -> pd.DataFrame:
+    ids = [f"s{i:03d}" for i in range(n)]
+    defaults = {
+        "id": ids,
+        "split": "",
+        "class": "a",
+        "magnification": np.nan,
+        "height": 256,
+        "width": 256,
+        "image_sha256": [f"hash-{name}" for name in ids],
+        "label_sha256": "yes",
+        "n_objects": 5,
+    }
+    return pd.DataFrame(defaults | columns)
+
+
+def split(manifest: pd.DataFrame, **options: object) -> pd.DataFrame:
+    return make_splits(manifest, **({"val_fraction": 0.1, "test_fraction": 0.15, "seed": 0} | options))
+
+
+def assert_groups_undivided(splits: pd.DataFrame) -> None:
+    assert len(splits[["group", "split"]].drop_duplicates()) == splits["group"].nunique()
+
+
+def test_published_test_split_is_untouched_and_validation_comes_from_train() -> None:
+    manifest = make_manifest(100, split=["train"] * 70 + ["test"] * 30)
+    splits = split(manifest)
+    assert splits["id"].tolist() == manifest["id"].tolist()
+    assert splits.loc[splits["split"] == "test", "id"].tolist() == manifest["id"][70:].tolist()
+    assert set(splits.loc[splits["split"] == "val", "id"]) < set(manifest["id"][:70])
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75])
+def test_fractions_are_about_right(fraction: float) -> None:
+    splits = split(make_manifest(200), val_fraction=fraction, test_fraction=0)
+    assert (splits["split"] == "val").mean() == pytest.approx(fraction, abs=0.03)
+    splits = split(make_manifest(200), val_fraction=0.1, test_fraction=fraction)
+    assert (splits["split"] == "test").mean() == pytest.approx(fraction, abs=0.03)
+
+
+def test_same_seed_same_split_other_seed_other_split() -> None:
+    manifest = make_manifest(80)
+    assert split(manifest, seed=3).equals(split(manifest, seed=3))
+    assert not split(manifest, seed=3).equals(split(manifest, seed=4))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_are_never_divided(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    slides = rng.integers(0, 25, 150)
+    ids = [f"slide{s}_tile{i}" for i, s in enumerate(slides)]
+    splits = split(make_manifest(150, id=ids), group_pattern=r"^(slide\d+)_", seed=seed)
+    assert_groups_undivided(splits)
+    assert splits["group"].nunique() == len(set(slides))
+    assert set(splits["split"]) == {"train", "val", "test"}
+
+
+def test_groups_chain_through_identical_images() -> None:
+    manifest = make_manifest(4, id=["s1_a", "s2_a", "s2_b", "s3_a"], image_sha256=["x", "x", "y", "z"])
+    groups = sample_groups(manifest, r"^(s\d)_")
+    assert groups[0] == groups[1] == groups[2] != groups[3]
+
+
+def test_unknown_hashes_do_not_tie_samples_together() -> None:
+    for unknown in ("", None, np.nan):
+        assert sample_groups(make_manifest(3, image_sha256=[unknown] * 3)).nunique() == 3
+
+
+def test_pattern_without_group_takes_the_whole_match() -> None:
+    manifest = make_manifest(3, id=["p1-x", "p1-y", "q"])
+    assert sample_groups(manifest, r"p\d").tolist() == ["p1", "p1", "q"]
+
+
+def test_training_images_identical_to_test_images_are_excluded() -> None:
+    hashes = [f"h{i}" for i in range(20)]
+    hashes[3] = hashes[19]
+    manifest = make_manifest(20, split=["train"] * 15 + ["test"] * 5, image_sha256=hashes)
+    splits = split(manifest).set_index("id")["split"]
+    assert splits["s003"] == EXCLUDED
+    assert (splits == EXCLUDED).sum() == 1
+    assert splits["s019"] == "test"
+
+
+def test_published_validation_split_is_kept_and_not_leaked_into() -> None:
+    hashes = [f"h{i}" for i in range(20)]
+    hashes[0] = hashes[15]
+    hashes[16] = hashes[19]
+    published = ["train"] * 15 + ["val"] * 3 + ["test"] * 2
+    splits = split(make_manifest(20, split=published, image_sha256=hashes)).set_index("id")["split"]
+    assert (splits == "val").sum() == 2
+    assert splits[["s000", "s016"]].tolist() == [EXCLUDED, EXCLUDED]
+    assert (splits == "test").sum() == 2
+
+
+def test_strata_are_represented() -> None:
+    classes = ["common"] * 160 + ["scarce"] * 40
+    splits = split(make_manifest(200, **{"class": classes}), test_fraction=0.2)
+    for name in ("test", "val"):
+        chosen = splits.loc[splits["split"] == name, "id"]
+        share = np.mean([classes[int(key[1:])] == "scarce" for key in chosen])
+        assert share == pytest.approx(0.2, abs=0.05)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_handful_of_odd_images_does_not_end_stratification(seed: int) -> None:
+    height = [256] * 150 + [512] * 47 + [100, 200, 300]
+    splits = split(make_manifest(200, height=height), test_fraction=0, seed=seed)
+    heights = np.array(height)[splits["split"] == "val"]
+    assert 4 <= np.count_nonzero(heights == 512) <= 6
+
+
+def test_unlabelled_samples_are_left_out() -> None:
+    splits = split(make_manifest(20, label_sha256=["yes"] * 12 + [""] * 8))
+    assert len(splits) == 12
+
+
+def test_no_labels_at_all() -> None:
+    with pytest.raises(KaryosegError, match="none of the 3 samples has a label image"):
+        split(make_manifest(3, label_sha256=""))
+
+
+def test_three_samples_are_enough_for_three_splits() -> None:
+    assert sorted(split(make_manifest(3))["split"]) == ["test", "train", "val"]
+
+
+def test_two_samples_are_enough_without_a_test_split() -> None:
+    assert sorted(split(make_manifest(2), test_fraction=0)["split"]) == ["train", "val"]
+    published = make_manifest(3, split=["train", "train", "test"])
+    assert sorted(split(published)["split"]) == ["test", "train", "val"]
+
+
+@pytest.mark.parametrize(("n", "published"), [(2, ""), (1, ""), (1, "train")])
+def test_too_few_samples_say_what_is_needed(n: int, published: str) -> None:
+    with pytest.raises(KaryosegError, match=rf"{n} labelled samples .* at least 3.*set test_fraction to 0"):
+        split(make_manifest(n, split=published))
+
+
+def test_one_group_cannot_be_divided_however_many_samples_it_has() -> None:
+    with pytest.raises(KaryosegError, match=r"leave 1 group"):
+        split(make_manifest(10, id=[f"one_{i}" for i in range(10)]), group_pattern=r"^one")
+
+
+def test_everything_excluded_says_so() -> None:
+    manifest = make_manifest(4, split=["train", "train", "test", "test"], image_sha256=["a", "b", "a", "b"])
+    with pytest.raises(KaryosegError, match=r"leave 0 group.*2 excluded"):
+        split(manifest)
