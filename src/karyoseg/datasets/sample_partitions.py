@@ -184,8 +184,8 @@ class SamplePartitions(AbstractDataset[dict[str, Lazy[np.ndarray]], dict[str, La
             return None
         except (OSError, ValueError) as error:
             raise KaryosegError(
-                f"{self._path}/{_INDEX}: is damaged or unreadable ({error}); needed: the file as it was written. Delete the folder "
-                f"and run the pipeline that writes it again."
+                f"{self._path}/{_INDEX}: is damaged or unreadable ({error}); needed: the file as it was written. "
+                f"Delete the folder and run the pipeline that writes it again."
             ) from error
         return index
 

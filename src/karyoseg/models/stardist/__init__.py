@@ -10,6 +10,11 @@ import os
 # TensorFlow reads it when it is imported: without it every run starts with a page of remarks on the hardware.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import os
+
 from karyoseg.models.stardist.segmenter import StarDistSegmenter
+
+# Read by TensorFlow when it is imported, which happens at the first use of a network.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 __all__ = ["StarDistSegmenter"]

@@ -1,0 +1,130 @@
+"""The threshold search against brute force along StarDist's own route."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from karyoseg.core.metrics import iou_matrix
+from karyoseg.models.base import Prediction
+from karyoseg.models.stardist.thresholds import search_thresholds
+
+IOUS = (0.3, 0.5, 0.7)
+
+
+def prediction_of(labels: np.ndarray, prob: list[float]) -> Prediction:
+    n = len(prob)
+    return Prediction(labels.astype(np.int32), np.zeros((n, 2)), np.array(prob), np.zeros((n, 2, 8)))
+
+
+def blocks(*columns: tuple[int, int]) -> np.ndarray:
+    """Label image with a block per (start, stop) of columns."""
+    labels = np.zeros((10, 100), np.int32)
+    for index, (start, stop) in enumerate(columns, start=1):
+        labels[:, start:stop] = index
+    return labels
+
+
+def test_search_equals_brute_force_with_stardist(trained: Any, sample: Callable) -> None:
+    """Predict at each pair of thresholds anew, match with StarDist's own matching."""
+    from stardist.matching import matching_dataset
+
+    from karyoseg.models.stardist.network import candidates, suppress
+
+    network = trained.network
+    # Noisy, so that the best thresholds are not trivial.
+    rng = np.random.default_rng(1)
+    pairs = [(image + rng.normal(0, 0.25, image.shape), labels) for image, labels in map(sample, range(300, 303))]
+    pairs = [(image.astype(np.float32), labels) for image, labels in pairs]
+    prob_grid, nms_grid = np.array([0.1, 0.25, 0.4, 0.55]), [0.05, 0.3, 0.6]
+
+    expected = {}
+    for nms in nms_grid:
+        for prob in prob_grid:
+            found = [network.predict_instances(i, prob_thresh=prob, nms_thresh=nms)[0] for i, _ in pairs]
+            stats = [matching_dataset([t for _, t in pairs], found, iou, show_progress=False) for iou in IOUS]
+            expected[nms, prob] = float(np.mean([s.accuracy for s in stats]))
+
+    scores: dict[tuple[float, float], float] = {}
+    for nms in nms_grid:
+        for index, prob in enumerate(prob_grid):
+            one = search_thresholds(
+                lambda value: (
+                    (t, suppress(*candidates(network, i, 0.1), nms_thresh=value, shape=t.shape, out_shape=t.shape))
+                    for i, t in pairs
+                ),
+                [nms],
+                prob_grid[index : index + 1],
+                IOUS,
+            )
+            scores[nms, prob] = one.score
+    assert scores == pytest.approx(expected, abs=1e-9)
+    assert len({round(score, 6) for score in scores.values()}) > 3
+
+    best = search_thresholds(
+        lambda value: (
+            (t, suppress(*candidates(network, i, 0.1), nms_thresh=value, shape=t.shape, out_shape=t.shape))
+            for i, t in pairs
+        ),
+        nms_grid,
+        prob_grid,
+        IOUS,
+    )
+    assert best.score == pytest.approx(max(expected.values()), abs=1e-3)
+    assert best.score == pytest.approx(expected[best.nms, best.prob], abs=1e-9)
+
+
+def test_the_best_pair_is_found() -> None:
+    truth = blocks((0, 10), (20, 30))
+    at_nms = {
+        0.3: prediction_of(blocks((0, 10), (20, 30), (50, 60)), [0.9, 0.8, 0.4]),
+        0.5: prediction_of(blocks((0, 10), (50, 60), (70, 80)), [0.9, 0.8, 0.4]),
+    }
+    best = search_thresholds(lambda nms: [(truth, at_nms[nms])], [0.3, 0.5], np.array([0.2, 0.5, 0.7, 0.85]))
+    assert best.nms == 0.3
+    assert best.prob in (0.5, 0.7)
+    assert best.score == 1
+
+
+def test_the_middle_of_a_plateau_is_chosen() -> None:
+    truth = blocks((0, 10))
+    found = prediction_of(blocks((0, 10), (20, 30)), [0.9, 0.35])
+    best = search_thresholds(lambda _: [(truth, found)], [0.4], np.round(np.arange(0.2, 0.91, 0.1), 2))
+    assert best.prob == pytest.approx(0.6)  # 0.4 ... 0.8 are equally good
+
+
+def test_counts_are_pooled_over_images() -> None:
+    """A mean of the scores of the images would choose otherwise."""
+    busy = blocks(*[(10 * i, 10 * i + 8) for i in range(9)])
+    many = (busy, prediction_of(busy, [0.45] * 9))
+    single = blocks((0, 10))
+    empty = [(single, prediction_of(blocks((0, 10), (40, 50), (60, 70)), [0.9, 0.45, 0.45])) for _ in range(3)]
+    best = search_thresholds(lambda _: [many, *empty], [0.4], np.array([0.3, 0.6]))
+    assert best.prob == 0.3
+    assert best.score == pytest.approx(12 / (12 + 6))
+
+
+def test_not_annotated_area_keeps_probabilities_and_objects_in_step() -> None:
+    truth = blocks((0, 10), (20, 30), (40, 50))
+    truth[:, 60:] = -1
+    # The second object lies in not annotated area: it neither counts nor shifts the others.
+    found = prediction_of(blocks((0, 10), (70, 80), (20, 30), (52, 58)), [0.9, 0.3, 0.8, 0.4])
+    best = search_thresholds(lambda _: [(truth, found)], [0.4], np.array([0.25, 0.5, 0.85]))
+    assert iou_matrix(truth, found.labels).shape == (3, 3)
+    assert best.prob == 0.5
+    assert best.score == pytest.approx(2 / 3)
+
+
+def test_a_model_that_finds_nothing_gets_the_usual_thresholds(caplog: pytest.LogCaptureFixture) -> None:
+    empty = prediction_of(np.zeros((10, 100)), [])
+    best = search_thresholds(lambda _: [(blocks((0, 10)), empty)])
+    assert (best.prob, best.nms, best.score) == (0.5, 0.4, 0)
+    assert "hardly trained" in caplog.text
+
+
+def test_empty_truth_and_empty_prediction_do_not_fail() -> None:
+    nothing = np.zeros((10, 100), np.int32)
+    assert search_thresholds(lambda _: [(nothing, prediction_of(nothing, []))]).score == 0
