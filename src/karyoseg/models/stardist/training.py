@@ -96,6 +96,14 @@ class _Loop(keras.callbacks.Callback):
             self._options["schedule"], self._options["learning_rate"], epoch, self._options["epochs"], losses
         )
         self.model.optimizer.learning_rate = rate
+        self._seed_dropout(epoch * len(self._stream))
+
+    def _seed_dropout(self, steps_done: int) -> None:
+        """Set the random state of dropout, which checkpoints do not hold, to where this step has it."""
+        for index, layer in enumerate(self.model.layers):
+            generator = getattr(layer, "seed_generator", None)
+            if generator is not None:
+                generator.state.assign([self._options["seed"] + index, steps_done])
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         values = {key: float(value) for key, value in (logs or {}).items()}

@@ -61,8 +61,9 @@ class Workspace:
         path = self.folder / _HISTORY
         if not path.is_file():
             return pd.DataFrame()
-        # Every digit counts: the learning rate and the best epoch follow from these numbers.
-        history = pd.read_csv(path, float_precision="round_trip")
+        # Read as text first, for pandas' own number parser may lose the last digit: the learning rate and the best
+        # epoch follow from these numbers.
+        history = pd.read_csv(path, dtype=str).astype(float).astype({"epoch": int})
         return history if self.weights_after(len(history)).is_file() else pd.DataFrame()
 
     def weights_after(self, epochs: int) -> Path:
