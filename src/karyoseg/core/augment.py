@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -47,9 +48,9 @@ class _Warp(A.DualTransform):
     there; a constant border would teach the network an edge that no microscope makes.
     """
 
+    @abstractmethod
     def maps(self, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return where pixels come from, given centred coordinates [px] of shape (Y, 1) and (1, X)."""
-        raise NotImplementedError
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         height, width = params["shape"][:2]
