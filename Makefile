@@ -19,7 +19,7 @@ $(VENV)/bin/uv: requirements/bootstrap.txt
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/bootstrap.txt
 	@touch $@
 
-$(VENV)/.runtime: requirements/$(VARIANT).txt pyproject.toml | $(VENV)/bin/uv
+$(VENV)/.runtime-$(VARIANT): requirements/$(VARIANT).txt pyproject.toml | $(VENV)/bin/uv
 	$(UV) --require-hashes -r requirements/$(VARIANT).txt
 	$(UV) --no-deps --editable .
 	@touch $@
@@ -27,9 +27,9 @@ $(VENV)/.runtime: requirements/$(VARIANT).txt pyproject.toml | $(VENV)/bin/uv
 $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/uv
 	$(UV) --require-hashes -r requirements/dev.txt
 	$(UV) --no-deps --editable .
-	@touch $@ $(VENV)/.runtime
+	@touch $@ $(VENV)/.runtime-cpu
 
-install: $(VENV)/.runtime      ## install what runs need (VARIANT=gpu for NVIDIA GPUs)
+install: $(VENV)/.runtime-$(VARIANT)      ## install what runs need (VARIANT=gpu for NVIDIA GPUs)
 install-dev: $(VENV)/.dev      ## also install linters, tests and docs
 
 run: install                   ## run the whole workflow on the embedded sample

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import tensorflow as tf
 from stardist.geometry import dist_to_coord, polygons_to_label
 from stardist.models import Config2D, StarDist2D
@@ -24,7 +25,8 @@ logger = logging.getLogger(__name__)
 
 #: Working memory of the default network per input pixel, measured: 350 floats of 4 bytes.
 BYTES_PER_PIXEL = 1400
-_TILE_MEMORY = 2e9
+_TILE_MEMORY = 2e9  # larger tiles are not faster
+_TILE_SHARE = 0.25  # of the memory that is free
 
 
 def _share_gpus() -> None:
@@ -125,7 +127,8 @@ def candidates(model: StarDist2D, image: np.ndarray, prob_thresh: float) -> tupl
     points : (n, 2) int ndarray
         Polygon centres (y, x) [px].
     """
-    rows, columns = choose_tiles((image.shape[0], image.shape[1]), BYTES_PER_PIXEL, _TILE_MEMORY)
+    memory = min(_TILE_MEMORY, _TILE_SHARE * psutil.virtual_memory().available)
+    rows, columns = choose_tiles((image.shape[0], image.shape[1]), BYTES_PER_PIXEL, memory)
     axes = "YX" if image.ndim == 2 else "YXC"  # noqa: PLR2004
     tiles = (rows, columns) if axes == "YX" else (rows, columns, 1)
     show = rows * columns > 4  # noqa: PLR2004
