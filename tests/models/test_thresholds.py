@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -48,31 +48,21 @@ def test_search_equals_brute_force_with_stardist(trained: Any, sample: Callable)
             stats = [matching_dataset([t for _, t in pairs], found, iou, show_progress=False) for iou in IOUS]
             expected[nms, prob] = float(np.mean([s.accuracy for s in stats]))
 
+    found_at_lowest = [candidates(network, image, 0.1) for image, _ in pairs]
+
+    def predict_at(nms: float) -> Iterator[tuple[np.ndarray, Prediction]]:
+        for (_, truth), found in zip(pairs, found_at_lowest, strict=True):
+            yield truth, suppress(*found, nms_thresh=nms, shape=truth.shape, out_shape=truth.shape)
+
     scores: dict[tuple[float, float], float] = {}
     for nms in nms_grid:
         for index, prob in enumerate(prob_grid):
-            one = search_thresholds(
-                lambda value: (
-                    (t, suppress(*candidates(network, i, 0.1), nms_thresh=value, shape=t.shape, out_shape=t.shape))
-                    for i, t in pairs
-                ),
-                [nms],
-                prob_grid[index : index + 1],
-                IOUS,
-            )
+            one = search_thresholds(predict_at, [nms], prob_grid[index : index + 1], IOUS)
             scores[nms, prob] = one.score
     assert scores == pytest.approx(expected, abs=1e-9)
     assert len({round(score, 6) for score in scores.values()}) > 3
 
-    best = search_thresholds(
-        lambda value: (
-            (t, suppress(*candidates(network, i, 0.1), nms_thresh=value, shape=t.shape, out_shape=t.shape))
-            for i, t in pairs
-        ),
-        nms_grid,
-        prob_grid,
-        IOUS,
-    )
+    best = search_thresholds(predict_at, nms_grid, prob_grid, IOUS)
     assert best.score == pytest.approx(max(expected.values()), abs=1e-3)
     assert best.score == pytest.approx(expected[best.nms, best.prob], abs=1e-9)
 

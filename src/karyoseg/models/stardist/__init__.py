@@ -14,7 +14,10 @@ import os
 
 from karyoseg.models.stardist.segmenter import StarDistSegmenter
 
-# Read by TensorFlow when it is imported, which happens at the first use of a network.
+# Read when TensorFlow and StarDist are imported, which happens at the first use of a network.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# StarDist's suppression starts a parallel loop per candidate; threads that wait for the next one by spinning make it
+# 20 times slower as soon as another process wants the processor.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __all__ = ["StarDistSegmenter"]

@@ -1,0 +1,62 @@
+"""Parameters refuse what makes no sense, and say what would."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from karyoseg.params.preprocess import PreprocessParams
+from karyoseg.params.train import TrainParams
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epohcs": 3}, "did you mean 'epochs'"),
+        ({"xyz": 3}, "known are name, "),
+        ({"network": {"n_ray": 8}}, "did you mean 'n_rays'"),
+        ({"epochs": 0}, "greater than or equal to 1"),
+        ({"epochs": "many"}, "valid integer"),
+        ({"patch_size": [250, 256]}, "multiple of 16"),
+        ({"patch_size": [256]}, "at least 2 items"),
+        ({"network": {"grid": [3, 2]}}, "powers of 2"),
+        ({"schedule": {"name": "linear"}}, "'constant', 'cosine', 'plateau'"),
+        ({"init": {"name": "pretrained", "model": "mine"}}, "2D_versatile_fluo"),
+        ({"name": "../escape"}, "pattern"),
+        ({"shape_completion": True, "completion_crop": 128}, "completion crop"),
+    ],
+)
+def test_train_refuses(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        TrainParams.model_validate(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"pmin": 99.9, "pmax": 99.8}, "must be below"),
+        ({"rescale": {"name": "diameter"}}, "target"),
+        ({"rescale": {"name": "none", "target": 3}}, "unknown parameter 'target'"),
+        ({"splits": {"val_fraction": 1.0}}, "less than 1"),
+        ({"channels": [-1]}, "greater than or equal to 0"),
+    ],
+)
+def test_preprocess_refuses(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        PreprocessParams.model_validate(values)
+
+
+def test_every_architecture_field_of_stardist_can_be_set() -> None:
+    """Fields of Config2D that describe the network or its training; classes are not supported yet."""
+    from stardist.models import Config2D
+
+    fixed = {"n_dim", "axes", "n_channel_in", "n_channel_out", "n_classes", "backbone", "train_class_weights"}
+    derived = {"net_input_shape", "net_mask_shape", "unet_prefix", "train_checkpoint", "train_checkpoint_last"}
+    replaced = {"train_sample_cache", "train_reduce_lr", "train_checkpoint_epoch"}  # cache_gb, schedule, workspace
+    ours = TrainParams().config2d(1)
+    assert set(vars(Config2D())) - fixed - derived - replaced <= set(ours)
+    config = vars(Config2D(**ours))
+    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in ours.items() if key != "axes"}
+    assert {key: tuple(config[key]) if isinstance(config[key], list) else config[key] for key in plain} == plain
