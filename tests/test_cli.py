@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
+from kedro.framework.startup import bootstrap_project
 from kedro.io import DatasetError
 
 from karyoseg import cli
 from karyoseg.core.errors import KaryosegError
+from projects import copy_project
 
 
 def test_the_user_error_is_found_in_the_chain_of_causes() -> None:
@@ -62,3 +66,49 @@ def test_listing_pipelines_does_not_import_tensorflow() -> None:
         "sys.exit(0 if 'train' in names and not {'tensorflow', 'stardist', 'keras'} & set(sys.modules) else 1)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def workspace(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_project(project, tmp_path_factory.mktemp("cli") / "project")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--pipeline", "train", "--params", "train.epohcs=3"], ["epohcs", "did you mean 'epochs'"]),
+        (["--pipeline", "train", "--params", "train.epochs=many"], ["epochs", "valid integer"]),
+        (["--pipeline", "preprocess", "--params", "preprocess.rescale.name=size"], ["rescale", "'diameter'"]),
+        (
+            ["--pipeline", "download", "--params", "dataset.layout=folder,dataset.url=nowhere"],
+            ["nowhere does not exist"],
+        ),
+        (["--pipeline", "preprocess"], ["02_intermediate", "manifest.csv"]),
+        (["--pipeline", "predict", "--params", "predict.input=nowhere"], ["nowhere"]),
+        (["--env", "unknown"], ["unknown"]),
+    ],
+)
+def test_mistakes_end_with_code_1_and_a_plain_message(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: list[str]
+) -> None:
+    monkeypatch.chdir(workspace)
+    bootstrap_project(workspace)
+    run = CliRunner().invoke(cli.cli, ["run", *arguments])
+    assert run.exit_code == 1
+    assert isinstance(run.exception, SystemExit)  # a message of the command line, not an exception that escaped
+    for text in said:
+        assert text in run.output
+    assert "Traceback" not in run.output
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["pipelines.train.nodes", "pipelines.predict.nodes", "pipelines.evaluate.nodes", "datasets", "models", "hooks"],
+)
+def test_nodes_and_datasets_do_not_import_tensorflow(module: str) -> None:
+    code = (
+        f"import sys, karyoseg.{module}; "
+        "sys.exit(sorted({'tensorflow', 'stardist', 'csbdeep', 'keras'} & set(sys.modules)) or 0)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr

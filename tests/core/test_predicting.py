@@ -17,11 +17,11 @@ from karyoseg.core.images import read_image
 from karyoseg.core.measure import measure_objects
 from karyoseg.core.predicting import (
     PredictionResult,
-    encode_label_tiff,
     overlay_png,
     read_input,
     result_files,
 )
+from karyoseg.core.tiffs import encode_labels
 
 
 def blocks(size: int, step: int = 10) -> np.ndarray:
@@ -62,13 +62,13 @@ def test_no_objects_still_gives_valid_files(size: int) -> None:
 @pytest.mark.parametrize(("top", "dtype"), [(1, "uint16"), (65535, "uint16"), (65536, "uint32"), (2**31 - 1, "uint32")])
 def test_label_type_grows_with_the_number_of_objects(top: int, dtype: str) -> None:
     labels = np.array([[0, top]], np.int32)
-    stored = tifffile.imread(io.BytesIO(encode_label_tiff(labels)))
+    stored = tifffile.imread(io.BytesIO(encode_labels(labels)))
     assert stored.dtype == dtype
     assert np.array_equal(stored, labels)
 
 
 def test_label_tiff_is_deflated_and_keeps_the_pixel_size(tmp_path) -> None:
-    (tmp_path / "a.tif").write_bytes(encode_label_tiff(blocks(60), 0.325))
+    (tmp_path / "a.tif").write_bytes(encode_labels(blocks(60), 0.325))
     assert read_image(tmp_path / "a.tif").pixel_size_um == pytest.approx(0.325, rel=1e-6)
     with tifffile.TiffFile(tmp_path / "a.tif") as tif:
         assert tif.pages[0].compression == tifffile.COMPRESSION.ADOBE_DEFLATE

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import tifffile
 from PIL import Image
 from skimage.color import hsv2rgb
 from skimage.segmentation import find_boundaries
@@ -18,12 +17,11 @@ from karyoseg.core.image_files import ImageError
 from karyoseg.core.images import ImageFile, read_image
 from karyoseg.core.outlines import label_outlines, roi_zip_bytes, to_geojson, to_rois
 from karyoseg.core.previews import to_rgb8
+from karyoseg.core.tiffs import encode_labels
 
 #: Files written per image.
 LABELS, ROIS, GEOJSON, OVERLAY = ".tif", ".rois.zip", ".geojson", ".png"
 _MAX_SIDE = 2048
-_MAX_UINT16 = np.iinfo(np.uint16).max
-_UM_PER_CM = 1e4
 _GOLDEN_RATIO = 0.618033988749895
 
 
@@ -106,43 +104,11 @@ def result_files(result: PredictionResult, image_name: str) -> dict[str, bytes]:
     outlines = label_outlines(result.labels)
     features = to_geojson(outlines, result.table, image=image_name)
     files = {
-        LABELS: encode_label_tiff(result.labels, result.pixel_size_um),
+        LABELS: encode_labels(result.labels, result.pixel_size_um),
         ROIS: roi_zip_bytes(to_rois(outlines)),
         GEOJSON: json.dumps(features, allow_nan=False).encode(),
     }
     return files | ({OVERLAY: overlay_png(result.image, result.labels)} if result.overlay else {})
-
-
-def encode_label_tiff(labels: np.ndarray, pixel_size_um: float | None = None) -> bytes:
-    """Encode a label image as a TIFF that Fiji and QuPath open with its scale.
-
-    Parameters
-    ----------
-    labels : (Y, X) integer ndarray
-        Label image without negative values.
-    pixel_size_um : float, optional
-        Side of a pixel [um]; written as resolution per centimetre, which ImageJ shows as um.
-
-    Returns
-    -------
-    bytes
-        Deflate-compressed TIFF of uint16, of uint32 if a label exceeds 65535.
-    """
-    dtype = np.uint16 if labels.max(initial=0) <= _MAX_UINT16 else np.uint32
-    scale: dict[str, Any] = {}
-    if pixel_size_um:
-        scale = {"resolution": (_UM_PER_CM / pixel_size_um,) * 2, "resolutionunit": "CENTIMETER"}
-    buffer = io.BytesIO()
-    tifffile.imwrite(
-        buffer,
-        labels.astype(dtype),
-        compression="zlib",
-        photometric="minisblack",
-        metadata=None,
-        software="karyoseg",
-        **scale,
-    )
-    return buffer.getvalue()
 
 
 def overlay_png(image: np.ndarray, labels: np.ndarray, max_side: int = _MAX_SIDE) -> bytes:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import struct
+from typing import Any
 
 import numpy as np
 import tifffile
 
 _MAX_UINT16 = np.iinfo(np.uint16).max
 _COLOUR_CHANNELS = 3
+_UM_PER_CM = 1e4
 
 
 def encode_image(image: np.ndarray) -> bytes:
@@ -39,13 +41,15 @@ def encode_image(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def encode_labels(labels: np.ndarray) -> bytes:
+def encode_labels(labels: np.ndarray, pixel_size_um: float | None = None) -> bytes:
     """Encode a label image in the smallest integer type that holds it.
 
     Parameters
     ----------
     labels : (Y, X) integer ndarray
         Label image.
+    pixel_size_um : float, optional
+        Side of a pixel [um]; written as resolution per centimetre, which Fiji and QuPath show as um.
 
     Returns
     -------
@@ -56,8 +60,11 @@ def encode_labels(labels: np.ndarray) -> bytes:
         stored: np.ndarray = labels.astype(np.int32)
     else:
         stored = labels.astype(np.uint16 if labels.max(initial=0) <= _MAX_UINT16 else np.uint32)
+    scale: dict[str, Any] = {}
+    if pixel_size_um:
+        scale = {"resolution": (_UM_PER_CM / pixel_size_um,) * 2, "resolutionunit": "CENTIMETER"}
     buffer = io.BytesIO()
-    tifffile.imwrite(buffer, stored, compression="zlib", photometric="minisblack", metadata=None)
+    tifffile.imwrite(buffer, stored, compression="zlib", photometric="minisblack", metadata=None, **scale)
     return buffer.getvalue()
 
 
