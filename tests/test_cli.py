@@ -102,12 +102,15 @@ def test_mistakes_end_with_code_1_and_a_plain_message(
 
 
 @pytest.mark.parametrize(
-    "module",
-    ["pipelines.train.nodes", "pipelines.predict.nodes", "pipelines.evaluate.nodes", "datasets", "models", "hooks"],
+    "modules",
+    [
+        "pipelines.train.nodes, karyoseg.pipelines.predict.nodes, karyoseg.pipelines.evaluate.nodes",
+        "datasets, karyoseg.models, karyoseg.hooks, karyoseg.pipelines.visualize.nodes",
+    ],
 )
-def test_nodes_and_datasets_do_not_import_tensorflow(module: str) -> None:
+def test_nodes_and_datasets_do_not_import_tensorflow(modules: str) -> None:
     code = (
-        f"import sys, karyoseg.{module}; "
+        f"import sys, karyoseg.{modules}; "
         "sys.exit(sorted({'tensorflow', 'stardist', 'csbdeep', 'keras'} & set(sys.modules)) or 0)"
     )
     run = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)

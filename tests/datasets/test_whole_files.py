@@ -42,8 +42,18 @@ def test_round_trip_and_overwrite(tmp_path: Path, kind: type, name: str, data: A
 
 @kinds
 def test_missing_file_is_named(tmp_path: Path, kind: type, name: str, data: Any, other: Any) -> None:
-    with pytest.raises(DatasetError, match=name.replace(".", r"\.")):
+    with pytest.raises(DatasetError) as caught:
         kind(filepath=str(tmp_path / name)).load()
+    assert isinstance(caught.value.__cause__, KaryosegError)
+    assert f"{name}: is not there" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(("kind", "name"), [row[:2] for row in KINDS[:3]])
+def test_damaged_file_is_named(tmp_path: Path, kind: type, name: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DatasetError) as caught:
+        kind(filepath=str(tmp_path / name)).load()
+    assert f"{name}: cannot be read" in str(caught.value.__cause__)
 
 
 @kinds

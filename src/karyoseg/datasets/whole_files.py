@@ -22,7 +22,25 @@ from karyoseg.datasets.files import PART_SUFFIX
 
 
 class _WholeFileMixin:
-    """Save to ``<path>.part`` first, then rename."""
+    """Save to ``<path>.part`` first, then rename; say what to do when there is nothing to load."""
+
+    def load(self) -> Any:
+        path = self._filepath  # type: ignore[attr-defined]
+        try:
+            return super().load()  # type: ignore[misc]
+        except (OSError, ValueError, DatasetError) as error:
+            cause = error.__cause__ if isinstance(error, DatasetError) else error  # Kedro wraps what `load` raises
+            if isinstance(cause, FileNotFoundError):
+                raise KaryosegError(
+                    f"{path}: is not there; needed: the file of an earlier pipeline. Run the pipelines in order: "
+                    f"download, preprocess, augment, train, evaluate, visualize."
+                ) from error
+            if isinstance(cause, OSError | ValueError):
+                raise KaryosegError(
+                    f"{path}: cannot be read ({cause}); needed: the file as it was written. Delete it and run the "
+                    f"pipeline that writes it again."
+                ) from error
+            raise
 
     def save(self, data: Any) -> None:
         final = self._get_save_path()  # type: ignore[attr-defined]

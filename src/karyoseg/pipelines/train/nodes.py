@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from karyoseg.core.augment import Augmenter
+from karyoseg.core.errors import Problems
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.splits import TRAIN, VALIDATION
 from karyoseg.models.base import LabelledSamples, Segmenter
@@ -44,5 +45,10 @@ def train_model(
 
 
 def _select(images: Partitions, labels: Partitions, splits: pd.DataFrame, split: str) -> LabelledSamples:
-    ids = splits.loc[splits["split"] == split, "id"]
+    ids = splits.loc[splits["split"] == split, "id"].tolist()
+    problems = Problems()
+    for key in ids:
+        if key not in images or key not in labels:
+            problems.add(key, "in splits.csv, but not prepared", "image and label image", "Run preprocess again.")
+    problems.raise_if_any(f"train: samples of the {split} split are missing")
     return LabelledSamples({key: images[key] for key in ids}, {key: labels[key] for key in ids})
