@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -131,7 +132,7 @@ def candidates(model: StarDist2D, image: np.ndarray, prob_thresh: float) -> tupl
     rows, columns = choose_tiles((image.shape[0], image.shape[1]), BYTES_PER_PIXEL, memory)
     axes = "YX" if image.ndim == 2 else "YXC"  # noqa: PLR2004
     tiles = (rows, columns) if axes == "YX" else (rows, columns, 1)
-    show = rows * columns > 4  # noqa: PLR2004
+    show = rows * columns > 4 and sys.stderr.isatty()  # noqa: PLR2004
     prob, dist, points = model.predict_sparse(
         image, prob_thresh=prob_thresh, axes=axes, n_tiles=tiles, show_tile_progress=show
     )
