@@ -23,6 +23,7 @@ from karyoseg.params.train import TrainParams
 
 SEED = 0
 BATCH, PATCH, STEPS = 4, 256, 8
+EPOCH_STEPS = 40  # enough to make what happens once per epoch count little
 POLICY = [
     {"name": "flip", "axes": "yx", "p": 0.5},
     {"name": "rotate90", "p": 0.75},
@@ -50,7 +51,7 @@ def plain_augmenter(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, 
 
 def training_params() -> TrainParams:
     """Network and batch of the default model."""
-    return TrainParams(epochs=1, steps_per_epoch=STEPS, batch_size=BATCH, patch_size=[PATCH, PATCH])
+    return TrainParams(epochs=1, steps_per_epoch=EPOCH_STEPS, batch_size=BATCH, patch_size=[PATCH, PATCH])
 
 
 def loading_karyoseg() -> Side:
@@ -130,7 +131,7 @@ def training_karyoseg() -> Side:
             verbose=0,
             shuffle=False,
         )
-        return STEPS
+        return EPOCH_STEPS
 
     return work
 
@@ -146,8 +147,8 @@ def training_stardist() -> Side:
     validation = images, labels
 
     def work() -> float:
-        model.train(images, labels, validation, augmenter=plain_augmenter, epochs=1, steps_per_epoch=STEPS)
-        return STEPS
+        model.train(images, labels, validation, augmenter=plain_augmenter, epochs=1, steps_per_epoch=EPOCH_STEPS)
+        return EPOCH_STEPS
 
     return work
 
