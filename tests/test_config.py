@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -13,6 +14,8 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.pipeline import Pipeline
 from pydantic import BaseModel
+
+from karyoseg.params.train import NetworkParams
 
 ENVIRONMENTS = ["base", "bbbc038", "bsst265", "test"]
 
@@ -80,6 +83,20 @@ def test_every_parameter_group_is_used_and_present(context: KedroContext, everyt
 def test_every_parameter_is_valid_and_known(context: KedroContext, everything: Pipeline) -> None:
     for group, model in parameter_inputs(everything).items():
         assert isinstance(model.model_validate(context.params[group]), model)
+
+
+def test_every_field_of_the_parameters_is_read_by_the_code(project: Path, everything: Pipeline) -> None:
+    def fields(model: type[BaseModel]) -> set[str]:
+        schema = model.model_json_schema()
+        return {name for part in [schema, *schema.get("$defs", {}).values()] for name in part.get("properties", {})}
+
+    source = project / "src" / "karyoseg"
+    code = "".join(path.read_text() for path in source.rglob("*.py") if path.parent.name != "params")
+    code += (source / "params" / "train.py").read_text().split("def config2d")[1]  # translates to StarDist's names
+    words = set(re.findall(r"\w+", code))
+    networks = set(NetworkParams.model_fields)  # passed on to StarDist as a whole
+    for model in parameter_inputs(everything).values():
+        assert fields(model) - networks <= words
 
 
 def test_default_pipeline_is_the_workflow_in_order(context: KedroContext) -> None:

@@ -25,6 +25,7 @@ class _WholeFileMixin:
     """Save to ``<path>.part`` first, then rename; say what to do when there is nothing to load."""
 
     def load(self) -> Any:
+        """Read the file; a missing or damaged one is named, with what to do."""
         path = self._filepath  # type: ignore[attr-defined]
         try:
             return super().load()  # type: ignore[misc]
@@ -43,6 +44,7 @@ class _WholeFileMixin:
             raise
 
     def save(self, data: Any) -> None:
+        """Write the file whole."""
         final = self._get_save_path()  # type: ignore[attr-defined]
         staged: Any = copy.copy(self)
         staged._filepath = PurePosixPath(f"{final}{PART_SUFFIX}")

@@ -89,6 +89,7 @@ class _Loop(keras.callbacks.Callback):
         self._started = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Choose patches and learning rate of the epoch."""
         self._stream.epoch = epoch
         self._started = time.monotonic()
         losses = [row["val_loss"] for row in self.rows]
@@ -106,6 +107,7 @@ class _Loop(keras.callbacks.Callback):
                 generator.state.assign([self._options["seed"] + index, steps_done])
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Keep, log and judge what the epoch reached."""
         values = {key: float(value) for key, value in (logs or {}).items()}
         for name in ("loss", "val_loss"):
             if not math.isfinite(values[name]):
