@@ -210,7 +210,7 @@ def test_environments_are_valid(project: Path) -> None:
 def test_pipeline_does_not_import_tensorflow() -> None:
     code = "import sys, karyoseg.pipelines.download as d; d.create_pipeline(); "
     code += "sys.exit('tensorflow' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.shared
