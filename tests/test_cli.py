@@ -12,7 +12,9 @@ from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DatasetError
 
-from karyoseg import cli
+from karyoseg.cli import cli
+from karyoseg.cli.errors import readable, user_error
+from karyoseg.cli.run import adapt, check_pipelines
 from karyoseg.core.errors import KaryosegError
 from projects import copy_project
 
@@ -20,20 +22,20 @@ from projects import copy_project
 def test_the_user_error_is_found_in_the_chain_of_causes() -> None:
     mendable, wrapped = KaryosegError("file.tif: broken"), DatasetError("Failed while saving")
     wrapped.__cause__ = mendable
-    assert cli.user_error(wrapped) is mendable
-    assert cli.user_error(RuntimeError("a bug")) is None
+    assert user_error(wrapped) is mendable
+    assert user_error(RuntimeError("a bug")) is None
 
 
 def test_links_for_programmers_are_left_out() -> None:
     text = "epochs\n  Input should be an integer [type=int]\n    For further information visit https://x.y/z"
-    assert cli.readable(KaryosegError(text)) == "epochs\n  Input should be an integer [type=int]"
-    assert cli.readable(KaryosegError("bad name [type=value_error, input_value={...}]")) == "bad name"
+    assert readable(KaryosegError(text)) == "epochs\n  Input should be an integer [type=int]"
+    assert readable(KaryosegError("bad name [type=value_error, input_value={...}]")) == "bad name"
 
 
 def test_unknown_pipelines_are_refused_with_the_known_ones() -> None:
-    cli.check_pipelines(["download", "__default__"])
+    check_pipelines(["download", "__default__"])
     with pytest.raises(KaryosegError, match=r"'trian'.*train"):
-        cli.check_pipelines(["trian"])
+        check_pipelines(["trian"])
 
 
 def test_errors_become_messages_and_bugs_stay_visible(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +43,7 @@ def test_errors_become_messages_and_bugs_stay_visible(monkeypatch: pytest.Monkey
         def callback(**_: object) -> None:
             raise error
 
-        return cli._with_readable_errors(click.Command("run", callback=callback))
+        return adapt(click.Command("run", callback=callback))
 
     with pytest.raises(click.ClickException, match="no such file"):
         fail(KaryosegError("no such file")).callback(pipeline="train", pipelines=[])  # type: ignore[misc]
@@ -55,7 +57,7 @@ def test_errors_become_messages_and_bugs_stay_visible(monkeypatch: pytest.Monkey
 def test_one_pipeline_is_passed_on_without_the_deprecated_option() -> None:
     seen: list[object] = []
     command = click.Command("run", callback=lambda pipeline, pipelines: seen.append((pipeline, pipelines)))
-    cli._with_readable_errors(command).callback(pipeline="train", pipelines=["evaluate"])  # type: ignore[misc]
+    adapt(command).callback(pipeline="train", pipelines=["evaluate"])  # type: ignore[misc]
     assert seen == [(None, ["train", "evaluate"])]
 
 
@@ -93,7 +95,7 @@ def test_mistakes_end_with_code_1_and_a_plain_message(
 ) -> None:
     monkeypatch.chdir(workspace)
     bootstrap_project(workspace)
-    run = CliRunner().invoke(cli.cli, ["run", *arguments])
+    run = CliRunner().invoke(cli, ["run", *arguments])
     assert run.exit_code == 1
     assert isinstance(run.exception, SystemExit)  # a message of the command line, not an exception that escaped
     for text in said:

@@ -1,20 +1,17 @@
-"""``kedro run`` with errors a user can read: what he can mend is printed as one message, without a traceback."""
+"""What a user can mend is printed as one message, without a traceback."""
 
 from __future__ import annotations
 
 import functools
 import os
-import pkgutil
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import click
 from kedro.config import MissingConfigException
-from kedro.framework.cli.project import run as kedro_run
 from kedro.validation.exceptions import ParameterValidationError
 
-import karyoseg.pipelines
 from karyoseg.core.errors import KaryosegError
 
 _USER_ERRORS = (KaryosegError, ParameterValidationError, MissingConfigException)
@@ -42,11 +39,6 @@ def user_error(error: BaseException | None) -> BaseException | None:
     return None
 
 
-@click.group(name="karyoseg")
-def cli() -> None:
-    """Commands of this project."""
-
-
 def readable(error: BaseException) -> str:
     """Return the message of a user error, without hints that only programmers can use.
 
@@ -64,37 +56,26 @@ def readable(error: BaseException) -> str:
     return re.sub(r" \[type=value_error, .*\]$", "", message, flags=re.MULTILINE)
 
 
-def check_pipelines(names: Sequence[str]) -> None:
-    """Refuse names of pipelines that do not exist.
+def with_readable_errors(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn user errors of a command into messages of the command line, with exit code 1.
+
+    ``KARYOSEG_TRACEBACK=1`` lets them through.
 
     Parameters
     ----------
-    names : sequence of str
-        Names given on the command line.
+    function : callable
+        Callback of a command.
 
-    Raises
-    ------
-    KaryosegError
-        With the names that exist.
+    Returns
+    -------
+    callable
+        The same with readable errors.
     """
-    known = ["__default__", *(module.name for module in pkgutil.iter_modules(karyoseg.pipelines.__path__))]
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise KaryosegError(f"pipeline '{unknown[0]}': does not exist; needed: one of {', '.join(known)}.")
 
-
-def _with_readable_errors(command: click.Command) -> click.Command:
-    callback = command.callback
-    if callback is None:
-        raise TypeError(f"command {command.name} has no function to call")
-
-    @functools.wraps(callback)
-    def run(*, pipeline: str | None, pipelines: list[str], **options: Any) -> Any:
-        # --pipeline NAME is what everybody types; to Kedro it is the deprecated form of --pipelines NAME.
-        names = [*([pipeline] if pipeline else []), *pipelines]
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
         try:
-            check_pipelines(names)
-            return callback(pipeline=None, pipelines=names, **options)
+            return function(*args, **kwargs)
         except Exception as error:
             mendable = user_error(error)
             if mendable is None or os.environ.get("KARYOSEG_TRACEBACK"):
@@ -102,14 +83,4 @@ def _with_readable_errors(command: click.Command) -> click.Command:
             message = f"{readable(mendable)}\n(set KARYOSEG_TRACEBACK=1 for the full traceback)"
             raise click.ClickException(message) from None
 
-    return click.Command(
-        name=command.name,
-        callback=run,
-        params=command.params,
-        help=command.help,
-        context_settings=command.context_settings,
-    )
-
-
-run = _with_readable_errors(kedro_run)
-cli.add_command(run)
+    return call

@@ -1,0 +1,71 @@
+"""``kedro run`` with readable errors and checked names of pipelines."""
+
+from __future__ import annotations
+
+import functools
+import pkgutil
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from kedro.framework.cli.project import run as kedro_run
+
+import karyoseg.pipelines
+from karyoseg.cli.errors import with_readable_errors
+from karyoseg.core.errors import KaryosegError
+
+
+def check_pipelines(names: Sequence[str]) -> None:
+    """Refuse names of pipelines that do not exist.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names given on the command line.
+
+    Raises
+    ------
+    KaryosegError
+        With the names that exist.
+    """
+    known = ["__default__", *(module.name for module in pkgutil.iter_modules(karyoseg.pipelines.__path__))]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise KaryosegError(f"pipeline '{unknown[0]}': does not exist; needed: one of {', '.join(known)}.")
+
+
+def adapt(command: click.Command) -> click.Command:
+    """Make Kedro's run command refuse unknown pipelines and report errors readably.
+
+    Parameters
+    ----------
+    command : click.Command
+        With the options ``pipeline`` and ``pipelines``.
+
+    Returns
+    -------
+    click.Command
+        The same command with another callback.
+    """
+    callback = command.callback
+    if callback is None:
+        raise TypeError(f"command {command.name} has no function to call")
+
+    @functools.wraps(callback)
+    @with_readable_errors
+    def run(*, pipeline: str | None, pipelines: list[str], **options: Any) -> Any:
+        # --pipeline NAME is what everybody types; to Kedro it is the deprecated form of --pipelines NAME.
+        names = [*([pipeline] if pipeline else []), *pipelines]
+        check_pipelines(names)
+        return callback(pipeline=None, pipelines=names, **options)
+
+    return click.Command(
+        name=command.name,
+        callback=run,
+        params=command.params,
+        help=command.help,
+        context_settings=command.context_settings,
+    )
+
+
+run = adapt(kedro_run)
