@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.report import DEFINITIONS, Report, flatten, package_versions, picture, render_report
+from karyoseg.core.report import DEFINITIONS, Report, flatten, picture, render_report
 from karyoseg.core.report_tables import (
     count_samples,
     object_diameters,
@@ -168,7 +168,3 @@ def test_lists_of_parameter_groups_are_numbered() -> None:
         "a.t.0": "name=flip, p=1",
         "a.n": "None",
     }
-
-
-def test_versions_include_this_package() -> None:
-    assert {"Python", "karyoseg", "numpy"} <= set(package_versions())

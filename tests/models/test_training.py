@@ -58,7 +58,9 @@ def without_times(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def weights(model: StarDistSegmenter) -> list[np.ndarray]:
-    return model.network.keras_model.get_weights()
+    from karyoseg.models.stardist.network import open_folder
+
+    return open_folder(model.directory).keras_model.get_weights()
 
 
 def assert_same(a: tuple[StarDistSegmenter, pd.DataFrame], b: tuple[StarDistSegmenter, pd.DataFrame]) -> None:
@@ -185,12 +187,13 @@ def test_which_changes_start_a_training_anew(options: Callable, change: dict, sa
 
 
 def test_other_weights_to_start_from_start_anew(options: Callable, trained: Any) -> None:
-    from karyoseg.models.stardist.network import build
+    from karyoseg.models.stardist.network import build, open_folder
 
-    fresh = build(trained.network.config.__dict__)
-    assert identity(options(), trained.network) != identity(options(), fresh)
-    fresh.keras_model.set_weights(trained.network.keras_model.get_weights())
-    assert identity(options(), trained.network) == identity(options(), fresh)
+    network = open_folder(trained.directory)
+    fresh = build(network.config.__dict__)
+    assert identity(options(), network) != identity(options(), fresh)
+    fresh.keras_model.set_weights(network.keras_model.get_weights())
+    assert identity(options(), network) == identity(options(), fresh)
 
 
 @pytest.mark.parametrize("part", ["train", "validation"])

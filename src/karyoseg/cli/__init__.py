@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import click
 
+from karyoseg.cli.bucket import bucket
+from karyoseg.cli.model import model
 from karyoseg.cli.run import run
+from karyoseg.cli.runs import runs
 
 
 @click.group(name="karyoseg")
@@ -12,4 +15,7 @@ def cli() -> None:
     """Commands of this project."""
 
 
+cli.add_command(bucket)
+cli.add_command(model)
 cli.add_command(run)
+cli.add_command(runs)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import platform
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -45,16 +43,6 @@ _CSS_DPI = 96
 _SCORES = ["f1", "ap_50", "ap_75", "ap_mean", "precision", "recall", "map", "pq", "aji", "dice"]
 _COUNTS = ["n_images", "n_true", "n_pred"]
 _SHOWN = ["id", "class", *_COUNTS, "f1", "ap_50", "ap_75", "ap_mean", "map", "pq", "aji", "dice"]
-_PACKAGES = [
-    "karyoseg",
-    "kedro",
-    "stardist",
-    "tensorflow",
-    "tensorflow-cpu",
-    "albumentations",
-    "scikit-image",
-    "numpy",
-]
 
 
 @dataclass(frozen=True)
@@ -173,23 +161,6 @@ def picture(name: str, figure: Figure, caption: str, *, photo: bool = False) -> 
     content, kind = (to_jpeg_bytes(figure), "jpeg") if photo else (to_png_bytes(figure), "png")
     uri = f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
     return Picture(name, caption, uri, width=round(_CSS_DPI * figure.get_figwidth()))
-
-
-def package_versions() -> dict[str, str]:
-    """Look up the versions that matter for the result.
-
-    Returns
-    -------
-    dict of str to str
-        Python and those of the important packages that are installed.
-    """
-    found = {"Python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def flatten(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -44,7 +44,7 @@ Instance segmentation of nuclei by star-convex polygons (StarDist2D).
 
 | | |
 |---|---|
-| created | {training["created"]} |
+| created | {training["created"]}, {_revision(training.get("provenance", {}).get("git"))} |
 | network | {_architecture(config)} |
 | input | {config["n_channel_in"]} channel(s); percentiles {recipe.get("pmin")} to {recipe.get("pmax")} mapped to 0..1 |
 | rescaling | {recipe.get("rescale", {"name": "none"})} |
@@ -55,7 +55,7 @@ Instance segmentation of nuclei by star-convex polygons (StarDist2D).
 ## Data
 
 {training["n_train"]} training images with {training["n_train_objects"]} nuclei, {training["n_validation"]} validation
-images. Fingerprint of the data: `{training["data_fingerprint"]}`.
+images. Fingerprint of the data: `{training["data_fingerprint"]}`.{_raw_data(training)}
 
 ## Training
 
@@ -82,3 +82,14 @@ magnification, tissue) need a check by eye first.
 def _architecture(config: Mapping[str, Any]) -> str:
     depth, filters = config["unet_n_depth"], config["unet_n_filter_base"]
     return f"{config['n_rays']} rays, grid {config['grid']}, depth {depth}, {filters} filters"
+
+
+def _revision(git: Mapping[str, Any] | None) -> str:
+    if not git:
+        return "git revision unknown"
+    return f"git revision {git['describe']}{', with changes that are not committed' if git['dirty'] else ''}"
+
+
+def _raw_data(training: Mapping[str, Any]) -> str:
+    tracked = training.get("provenance", {}).get("dvc", {})
+    return "".join(f"\nTracked by DVC: {path}, MD5 `{md5}`." for path, md5 in tracked.items())

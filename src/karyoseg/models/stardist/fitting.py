@@ -8,7 +8,6 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,12 @@ import numpy as np
 import pandas as pd
 from stardist.models import StarDist2D
 
-import karyoseg
 from karyoseg.core.errors import KaryosegError, Problems
 from karyoseg.core.lazy import fingerprint
+from karyoseg.core.progress import Progress
+from karyoseg.core.provenance import package_versions
 from karyoseg.core.size import median_diameter
+from karyoseg.models import model_folder
 from karyoseg.models.base import Augment, LabelledSamples
 from karyoseg.models.stardist.network import build, open_folder
 from karyoseg.models.stardist.patches import PatchStream, TargetSpec
@@ -100,7 +101,7 @@ def fit(
     network = _initial_network(directory, options, donor)
     stream, val_batch = _streams(network, train, validation, augment, options)
     logger.info(
-        "Training on %d images (%d nuclei), validation on %d; %d epochs of %d batches of %d patches %s px",
+        "Training on %d images (%d nuclei), validation on %d; %d epochs of %d batches of %d patches %s px; %s",
         len(train.ids),
         sum(sizes.values()),
         len(validation.ids),
@@ -108,6 +109,7 @@ def fit(
         options["steps_per_epoch"],
         options["batch_size"],
         "x".join(map(str, options["patch_size"])),
+        ", ".join(_gpu_names()) or "no GPU found: on the processor",
     )
     history = run_training(network, stream, val_batch, workspace, options)
     facts = {
@@ -123,8 +125,7 @@ def fit(
         "minutes_this_run": round((time.time() - started) / 60, 2),
         "best_epoch": int(history["epoch"].iloc[int(history["val_loss"].argmin())]),
         "parameters": {k: v for k, v in options.items() if k not in ("config", "preparation")},
-        "versions": {p: version(p) for p in ("stardist", "csbdeep", "keras", "numpy")}
-        | {"karyoseg": karyoseg.__version__, "python": platform.python_version()},
+        "versions": package_versions(),
         "hardware": {"processor": platform.processor() or platform.machine(), "gpus": _gpu_names()},
     }
     return Fitted(network, history, facts)
@@ -157,8 +158,8 @@ def check_samples(train: LabelledSamples, validation: LabelledSamples, options: 
     wanted = options["config"]["n_channel_in"]
     sizes: dict[str, int] = {}
     small = 0
-    for samples in (train, validation):
-        for key in samples.ids:
+    for name, samples in (("train", train), ("val", validation)):
+        for key in Progress(samples.ids, desc=f"checking {name} samples", unit="sample"):
             image, labels = samples.images[key](), samples.labels[key]()
             channels = 1 if image.ndim == 2 else image.shape[-1]  # noqa: PLR2004
             if image.shape[:2] != labels.shape:
@@ -211,7 +212,7 @@ def _donor(options: Mapping[str, Any]) -> StarDist2D | None:
     init = options["init"]
     if init["name"] == "scratch":
         return None
-    source = Path(init["path"]) if init["name"] == "model" else pretrained_folder(init["model"])
+    source = model_folder(init["path"]) if init["name"] == "model" else pretrained_folder(init["model"])
     donor = open_folder(source)
     config = donor.config
     wanted = options["config"]["n_channel_in"]
@@ -284,7 +285,9 @@ def _streams(
 
 def _diameters(samples: LabelledSamples) -> dict[str, Any]:
     """Nucleus sizes learnt from: median and central 90 % of the images' median diameters [px]."""
-    diameters = [median_diameter(samples.labels[key]()) for key in samples.ids]
+    diameters = [
+        median_diameter(samples.labels[key]()) for key in Progress(samples.ids, desc="measuring", unit="sample")
+    ]
     low, middle, high = np.nanpercentile(diameters, [5, 50, 95]).round(2).tolist()
     return {"diameter": middle, "diameter_range": [low, high]}
 

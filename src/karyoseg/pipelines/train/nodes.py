@@ -11,6 +11,7 @@ import pandas as pd
 from karyoseg.core.augment import Augmenter
 from karyoseg.core.errors import Problems
 from karyoseg.core.lazy import Lazy
+from karyoseg.core.provenance import dvc_state, git_state
 from karyoseg.core.splits import TRAIN, VALIDATION
 from karyoseg.models.base import LabelledSamples, Segmenter
 from karyoseg.models.stardist import StarDistSegmenter
@@ -30,9 +31,21 @@ def train_model(
     preprocess: PreprocessParams,
     params: TrainParams,
 ) -> tuple[Segmenter, pd.DataFrame]:
-    """Train on the train split; choose the best weights and the thresholds on the val split."""
+    """Train on the train split; choose the best weights and the thresholds on the val split.
+
+    In: prepared samples, splits, the augmentation policy and the training
+    parameters.
+    Out: the model, with thresholds and everything needed to prepare new images
+    as these were; and losses by epoch.
+
+    Test samples play no part. A killed training continues from its last
+    checkpoint.
+    """
+    here = Path.cwd()
+    origin = {"git": git_state(here), "dvc": dvc_state(here)}  # before the training: it may take long
     segmenter = StarDistSegmenter(
-        Path(params.workspace) / params.name, {"preparation": preprocess.preparation().to_dict()}
+        Path(params.workspace) / params.name,
+        {"preparation": preprocess.preparation().to_dict(), "provenance": origin},
     )
     config = params.config2d(n_channels=int(manifest["prepared_channels"].iloc[0]))
     history = segmenter.fit(

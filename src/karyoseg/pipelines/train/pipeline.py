@@ -10,7 +10,7 @@ from .nodes import train_model
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Train a model."""
+    """Train a model and choose its thresholds."""
     return Pipeline(
         [
             Node(
@@ -28,6 +28,5 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 name="train_model",
                 tags="gpu",
             ),
-        ],
-        tags="train",
+        ]
     )

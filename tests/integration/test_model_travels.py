@@ -1,0 +1,177 @@
+"""A trained model goes to an S3 store and comes back elsewhere: the commands of docs/how-to/version-models.md."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from karyoseg.core.errors import KaryosegError
+from karyoseg.models.versions import ModelVersions
+from object_store import ObjectStore
+from projects import kedro
+from repositories import dvc, environment, git, make_repository
+
+pytestmark = pytest.mark.slow
+TINY = "data/06_models/tiny"
+
+
+@pytest.fixture(scope="module")
+def trained(project: Path, finished_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository whose model `tiny` is trained and not yet released."""
+    folder = tmp_path_factory.mktemp("trained") / "lab"
+    shutil.copytree(finished_project, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(folder.parent).items():
+            patch.setenv(name, value)
+        return make_repository(project, folder, remote="s3")
+
+
+@pytest.fixture
+def lab(trained: Path, tmp_path: Path, on_s3: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it with a bucket of its own."""
+    (tmp_path / "aws").touch()  # a file, for DVC wants one
+    for name, value in (environment(tmp_path) | {"AWS_CONFIG_FILE": str(tmp_path / "aws")}).items():
+        monkeypatch.setenv(name, value)
+    return connect(Path(shutil.copytree(trained, tmp_path / "lab")), on_s3.create_bucket(bucket(tmp_path)))
+
+
+def bucket(folder: Path) -> str:
+    return f"lab-{hashlib.md5(str(folder).encode(), usedforsecurity=False).hexdigest()[:12]}"
+
+
+def connect(project: Path, url: str) -> Path:
+    dvc(project, "remote", "modify", "--local", "s3", "url", f"{url}/karyoseg")
+    return project
+
+
+def clone(lab: Path, name: str = "clone") -> Path:
+    git(lab.parent, "clone", "--quiet", str(lab), name)
+    shutil.copy2(lab / ".dvc/config.local", lab.parent / name / ".dvc")
+    (lab.parent / name / "conf/local").mkdir(exist_ok=True)
+    return lab.parent / name
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def assert_whole(store: ObjectStore, name: str) -> int:
+    """Every object holds what its name, a checksum, says; return their number."""
+    client = store.client()
+    keys = store.keys(name)
+    for key in keys:
+        body = client.get_object(Bucket=name, Key=key)["Body"].read()
+        named = "".join(key.split("/")[-2:]).removesuffix(".dir")
+        assert hashlib.md5(body, usedforsecurity=False).hexdigest() == named, key
+    return len(keys)
+
+
+def test_train_push_clone_pull_predict(lab: Path, on_s3: ObjectStore, tmp_path: Path) -> None:
+    model = contents(lab / TINY)
+    released = kedro(lab, "model", "push", "tiny", "--version", "1.0").stdout
+    assert "Released tiny-v1.0" in released
+    assert assert_whole(on_s3, bucket(tmp_path)) == len(model) + 1  # and the list of files
+
+    shutil.rmtree(lab / ".dvc/cache")
+    shutil.rmtree(lab / TINY)
+    ModelVersions(lab).pull("tiny")
+    assert contents(lab / TINY) == model
+
+    there = clone(lab)
+    shown = kedro(there, "model", "pull", "tiny", "--rev", "1.0").stdout
+    facts = json.loads((there / TINY / "training.json").read_text())
+    assert facts["data_fingerprint"] in shown
+    assert contents(there / TINY) == model
+    assert git(there, "status", "--porcelain") == ""
+
+    images = tmp_path / "images"
+    images.mkdir()
+    shutil.copy2(next((lab / "data/02_intermediate/images").glob("real*.tif")), images / "a.tif")
+    arguments = f"predict.input={images},predict.output={tmp_path / 'out'},predict.prob_thresh=0.05"
+    kedro(there, "run", "--env", "test", "--pipeline", "predict", "--params", arguments)
+    assert tifffile.imread(tmp_path / "out/a.tif").shape == tifffile.imread(images / "a.tif").shape
+
+
+def test_two_versions_and_back_on_another_machine(lab: Path) -> None:
+    versions = ModelVersions(lab)
+    versions.push("tiny", "1")
+    first = contents(lab / TINY)
+    (lab / TINY / "thresholds.json").write_text(json.dumps({"prob": 0.9, "nms": 0.4}))
+    assert versions.push("tiny", "2").uploaded == 2  # the changed file and the list: the weights are there already
+    second = contents(lab / TINY)
+    there = clone(lab)
+    for rev, model in (("2", second), ("1", first), ("tiny-v2", second)):
+        ModelVersions(there).pull("tiny", rev)
+        assert contents(there / TINY) == model
+
+
+@pytest.fixture
+def running_push(lab: Path, rng: np.random.Generator) -> Iterator[subprocess.Popen[str]]:
+    """A push that takes a few seconds."""
+    logs = lab / TINY / "logs"
+    logs.mkdir()
+    for index in range(20):
+        (logs / f"{index}.bin").write_bytes(rng.bytes(1_000_000))
+    command = [sys.executable, "-m", "kedro", "model", "push", "tiny", "--version", "1"]
+    process = subprocess.Popen(command, cwd=lab, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_server_killed_in_the_middle_of_a_push(
+    lab: Path, on_s3: ObjectStore, running_push: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    name = bucket(tmp_path)
+    while not on_s3.keys(name) and running_push.poll() is None:
+        time.sleep(0.05)
+    on_s3.kill()
+    try:
+        output, _ = running_push.communicate(timeout=300)
+    finally:
+        on_s3.start()
+    assert running_push.returncode == 1, output
+    assert "no answer from the store" in output
+    assert "Traceback" not in output
+    assert git(lab, "tag") == ""
+    before = assert_whole(on_s3, name)
+
+    release = ModelVersions(lab).push("tiny", "1")
+    assert release.new
+    files = contents(lab / TINY)
+    assert 0 < before < len(files) + 1 == assert_whole(on_s3, name)
+    there = clone(lab)
+    ModelVersions(there).pull("tiny", "1")
+    assert contents(there / TINY) == files
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "denied.*keys"),  # pragma: allowlist secret
+        ({"AWS_ACCESS_KEY_ID": ObjectStore.reader_key, "AWS_SECRET_ACCESS_KEY": ObjectStore.reader_secret}, "denied"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "no answer from the store"),
+    ],
+    ids=["wrong credentials", "read-only bucket", "no server"],
+)
+def test_a_refused_push_says_why_and_tags_nothing(
+    lab: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
+) -> None:
+    from s3fs import S3FileSystem
+
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    S3FileSystem.clear_instance_cache()
+    with pytest.raises(KaryosegError, match=rf"{TINY}: .*{message}.*config\.local.*again"):
+        ModelVersions(lab).push("tiny", "1")
+    assert git(lab, "tag") == ""
