@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("KEDRO_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+os.environ.setdefault("KARYOSEG_BUCKET", "lab/nuclei")  # for what only reads conf/s3
+os.environ.setdefault("KARYOSEG_CACHE", tempfile.mkdtemp(prefix="karyoseg-cache-"))
 
 import numpy as np
 import pytest
 
+from object_store import ObjectStore, missing
 from projects import copy_project, kedro
 
 PROJECT = Path(__file__).parents[1]
@@ -55,3 +60,24 @@ def finished_project(project: Path, tmp_path_factory: pytest.TempPathFactory) ->
     folder = copy_project(project, tmp_path_factory.mktemp("finished"))
     kedro(folder, "run", "--env", "test")
     return folder
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """Real S3 store on the loopback interface; each test makes buckets of its own and leaves it running."""
+    if reason := missing():
+        pytest.skip(reason)
+    with ObjectStore(tmp_path_factory.mktemp("store")) as store:
+        yield store
+
+
+@pytest.fixture
+def on_s3(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """Object store that the standard AWS chain of this process leads to."""
+    from s3fs import S3FileSystem
+
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    for name, value in object_store.env().items():
+        monkeypatch.setenv(name, value)
+    S3FileSystem.clear_instance_cache()  # its instances have read the earlier variables
+    return object_store

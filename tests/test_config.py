@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from karyoseg.params.train import NetworkParams
 
-ENVIRONMENTS = ["base", "bbbc038", "bsst265", "test"]
+ENVIRONMENTS = ["base", "bbbc038", "bsst265", "s3", "test"]
 
 
 @pytest.fixture(scope="module", params=ENVIRONMENTS)
@@ -76,6 +76,16 @@ def test_every_catalog_entry_has_a_layer(context: KedroContext) -> None:
     assert without == []
 
 
+def test_layers_are_the_folders_of_the_data(context: KedroContext) -> None:
+    config: dict[str, Any] = context.config_loader["catalog"]
+    for name, entry in config.items():
+        if name.startswith("_"):
+            continue
+        folder = re.search(r"/\d\d_(\w+)/", entry.get("filepath") or entry["path"])
+        assert folder is not None, name
+        assert entry["metadata"]["kedro-viz"]["layer"] == folder[1], name
+
+
 def test_every_parameter_group_is_used_and_present(context: KedroContext, everything: Pipeline) -> None:
     assert set(parameter_inputs(everything)) == set(context.params)
 
@@ -101,6 +111,6 @@ def test_every_field_of_the_parameters_is_read_by_the_code(project: Path, everyt
 
 def test_default_pipeline_is_the_workflow_in_order(context: KedroContext) -> None:
     names = [node.name for node in pipelines["__default__"].nodes]
-    first = ["fetch_dataset", "split_samples", "train_model"]
+    first = ["download.fetch_dataset", "preprocess.split_samples", "train.train_model"]
     assert [name for name in names if name in first] == first
     assert not {node.name for node in pipelines["predict"].nodes} & set(names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from karyoseg.core.errors import KaryosegError, Problem
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.measure import measure_objects
 from karyoseg.core.predicting import PredictionResult
+from karyoseg.datasets import prediction_folder
 from karyoseg.datasets.prediction_folder import PredictionFolder
 
 SUFFIXES = {".tif", ".rois.zip", ".geojson", ".png"}
@@ -48,6 +50,12 @@ class Counted:
     def lazies(self, mark: str = "v1", n: int = 4) -> dict[str, Lazy]:
         """``n`` results with 0, 1, ... objects."""
         return {k: Lazy(partial(self.compute, k, result(i)), mark) for i, k in enumerate("abcdefgh"[:n])}
+
+
+@pytest.fixture(autouse=True)
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that it is known how far a run came that failed."""
+    monkeypatch.setattr(prediction_folder, "n_threads", lambda: 1)
 
 
 def names(folder: Path) -> set[str]:
@@ -82,6 +90,38 @@ def test_killed_run_continues(tmp_path: Path) -> None:
     assert counted.done == ["a", "b", "c", "d"]
     data.save(counted.lazies())
     assert counted.done == ["a", "b", "c", "d"]
+
+
+def test_several_at_once_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = Counted()
+    PredictionFolder(path=str(tmp_path / "one")).save(counted.lazies(n=8))
+    monkeypatch.setattr(prediction_folder, "n_threads", lambda: 4)
+    together = threading.Barrier(4, timeout=20)
+
+    def wait(key: str, value: PredictionResult) -> PredictionResult:
+        together.wait()
+        return value
+
+    lazies = {key: Lazy(partial(wait, key, result(i)), "v1") for i, key in enumerate("abcdefgh")}
+    PredictionFolder(path=str(tmp_path / "four")).save(lazies)
+    for path in (tmp_path / "one").rglob("*.*"):
+        other = tmp_path / "four" / path.relative_to(tmp_path / "one")
+        assert path.is_dir() or path.read_bytes() == other.read_bytes()
+    assert names(tmp_path / "one") == names(tmp_path / "four")
+
+
+def test_what_was_begun_beside_a_failure_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = Counted()
+    counted.fail_at = "a"
+    monkeypatch.setattr(prediction_folder, "n_threads", lambda: 2)
+    data = PredictionFolder(path=str(tmp_path))
+    with pytest.raises(RuntimeError, match="killed"):
+        save(data, counted.lazies(n=8))
+    assert list(data.load()) == counted.done
+    assert len(counted.done) < 7
+    counted.fail_at = None
+    data.save(counted.lazies(n=8))
+    assert sorted(counted.done) == list("abcdefgh")
 
 
 @pytest.mark.parametrize("lost", ["b.tif", "b.rois.zip", "b.geojson", "b.png", ".objects/b.parquet", ".objects/b.json"])

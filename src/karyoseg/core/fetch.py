@@ -18,11 +18,11 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from fsspec.core import split_protocol
-from tqdm import tqdm
 
 from karyoseg.core.archive import check_archive, file_sha256
 from karyoseg.core.archive_members import unsafe_name
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.progress import Progress
 from karyoseg.core.transfer import copy_file, download, list_folder, public_url, retry
 
 logger = logging.getLogger(__name__)
@@ -239,7 +239,7 @@ def _fetch_folder(url: str, directory: Path, pin: str | None, retries: int, paus
     part = target.with_name(target.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
-    for name in tqdm(files, desc=target.name, unit="file", disable=None):
+    for name in Progress(files, desc=f"downloading {target.name}", unit="file"):
         (part / name).parent.mkdir(parents=True, exist_ok=True)
         retry(partial(copy_file, files[name], part / name), f"{shown}/{name}", retries, pause)
     part.replace(target)

@@ -11,6 +11,7 @@ from typing import BinaryIO
 import fsspec
 
 from karyoseg.core.errors import KaryosegError, Problem
+from karyoseg.core.storage import storage_problem
 
 
 class ImageError(KaryosegError):
@@ -104,6 +105,8 @@ def open_binary(path: str) -> BinaryIO:
     except FileNotFoundError as error:
         raise ImageError(path, "no such file", "an image file", "Check the path.") from error
     except Exception as error:
+        if problem := storage_problem(path, error):
+            raise ImageError(problem.where, problem.found, problem.needed, problem.advice) from error
         text = " ".join(str(error).split())[:200] or type(error).__name__
         raise ImageError(
             path,

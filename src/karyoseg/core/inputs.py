@@ -17,6 +17,7 @@ from fsspec.core import url_to_fs
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.image_files import is_url, open_binary
 from karyoseg.core.images import IMAGE_SUFFIXES
+from karyoseg.core.storage import storage_errors, storage_problem
 
 _KINDS = ", ".join(IMAGE_SUFFIXES)
 _SHOWN = 8
@@ -165,9 +166,16 @@ def is_inside(path: str, folder: str) -> bool:
 
 def _filesystem(spec: str) -> tuple[fsspec.AbstractFileSystem, str]:
     try:
-        fs, root = url_to_fs(spec)
-        fs.invalidate_cache()
-        fs.exists(root)
+        with storage_errors(spec):
+            fs, root = url_to_fs(spec)
+            fs.invalidate_cache()
+            try:
+                fs.info(root)
+            except FileNotFoundError as error:
+                if storage_problem(spec, error):  # no such bucket
+                    raise
+    except KaryosegError:
+        raise
     except Exception as error:
         raise KaryosegError(
             f"{spec}: cannot be reached ({' '.join(str(error).split())[:200]}); needed: an existing file, "

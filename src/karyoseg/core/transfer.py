@@ -14,9 +14,10 @@ from urllib.parse import urlsplit, urlunsplit
 import fsspec
 import requests
 from pooch import HTTPDownloader
-from tqdm import tqdm
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.progress import Progress
+from karyoseg.core.storage import storage_errors
 
 logger = logging.getLogger(__name__)
 
@@ -25,13 +26,6 @@ _CHUNK = 1 << 20
 _LONGEST_PAUSE = 30.0
 _SERVER_ERROR = 500
 _BUSY = {408, 425, 429}
-
-
-class _Bar(tqdm):
-    """Progress bar that is always true: pooch asks for the truth of its bar, tqdm gives that of its total."""
-
-    def __bool__(self) -> bool:
-        return True
 
 
 class Transient(Exception):
@@ -130,7 +124,7 @@ def download(url: str, part: Path, timeout: float) -> None:
 def _download_http(url: str, part: Path, timeout: float) -> None:
     """Download with pooch's downloader; a body shorter than announced raises, as urllib3 counts the bytes."""
     shown = public_url(url)
-    with _Bar(desc=f"downloading {shown}", unit="B", unit_scale=True, disable=None) as bar:
+    with Progress(desc=f"downloading {shown}", unit="B", unit_scale=True) as bar:
         # Without compression on the way, progress and length are those of the file.
         headers = {"Accept-Encoding": "identity"}
         get = HTTPDownloader(progressbar=bar, chunk_size=_CHUNK, timeout=timeout, headers=headers)
@@ -170,7 +164,10 @@ def _reason(error: BaseException) -> str:
 
 def _filesystem(url: str) -> tuple[Any, str]:
     try:
-        return fsspec.core.url_to_fs(url)
+        with storage_errors(public_url(url)):
+            return fsspec.core.url_to_fs(url)
+    except KaryosegError:
+        raise
     except Exception as error:  # each back-end has its own: unknown protocol, missing package, credentials
         raise KaryosegError(
             f"Cannot open {public_url(url)}: {error}. Needed: a path, http(s) or another fsspec URL such as "
@@ -182,7 +179,10 @@ def _filesystem(url: str) -> tuple[Any, str]:
 def _remote_errors(shown: str) -> Iterator[None]:
     """Translate what a foreign file system raises."""
     try:
-        yield
+        with storage_errors(shown):
+            yield
+    except (KaryosegError, Transient):
+        raise
     except FileNotFoundError as error:
         raise KaryosegError(f"{shown} does not exist. Check dataset.url.") from error
     except PermissionError as error:
@@ -217,7 +217,7 @@ def copy_file(url: str, target: Path) -> None:
     with _remote_errors(shown):
         size = fs.size(path)
         remote = fs.open(path, "rb")
-    bar = tqdm(desc=target.name, total=size, unit="B", unit_scale=True, disable=None, leave=False)
+    bar = Progress(desc=f"downloading {target.name}", total=size, unit="B", unit_scale=True)
     with remote, bar, target.open("wb") as local:
         while True:
             with _remote_errors(shown):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
@@ -10,7 +9,10 @@ from kedro_datasets._typing import ImagePreview
 from matplotlib.figure import Figure
 
 from karyoseg.core.plots import to_png_bytes
-from karyoseg.datasets.files import open_filesystem, write_whole
+from karyoseg.core.previews import shrunken_figure, spread
+from karyoseg.core.progress import Progress
+from karyoseg.datasets.files import list_names, open_filesystem, read_whole, remove, write_whole
+from karyoseg.datasets.previews import as_sheet, if_present
 
 _SUFFIX = ".png"
 
@@ -51,11 +53,11 @@ class FigureFolder(AbstractDataset[dict[str, Figure], dict[str, bytes]]):
         wrong = [name for name in data if not name.endswith(_SUFFIX)]
         if wrong:
             raise DatasetError(f"figure names must end in {_SUFFIX}, got {wrong}")
-        for name, figure in data.items():
+        for name, figure in Progress(data.items(), desc="writing figures", unit="figure"):
             write_whole(self._fs, f"{self._path}/{name}", to_png_bytes(figure))
         for name in self._names():
             if name not in data:
-                self._fs.rm_file(f"{self._path}/{name}")
+                remove(self._fs, f"{self._path}/{name}")
 
     def load(self) -> dict[str, bytes]:
         """Read the PNG files.
@@ -65,24 +67,28 @@ class FigureFolder(AbstractDataset[dict[str, Figure], dict[str, bytes]]):
         dict of str to bytes
             By file name.
         """
-        return {name: self._fs.cat_file(f"{self._path}/{name}") for name in self._names()}
+        return {name: read_whole(self._fs, f"{self._path}/{name}") for name in self._names()}
 
-    def preview(self) -> ImagePreview:
-        """Show the first figure in kedro-viz.
+    @if_present
+    def preview(self, n_figures: int = 6) -> ImagePreview:
+        """Show the figures in kedro-viz, reduced, with their names.
+
+        Parameters
+        ----------
+        n_figures : int
+            Largest number of figures; they are spread evenly over the names.
 
         Returns
         -------
         str
-            PNG as base64.
+            PNG, base64.
         """
-        return ImagePreview(base64.b64encode(next(iter(self.load().values()))).decode())
+        names = spread(self._names(), n_figures)
+        tiles = {name: shrunken_figure(read_whole(self._fs, f"{self._path}/{name}"), side=420) for name in names}
+        return as_sheet(tiles)
 
     def _names(self) -> list[str]:
-        self._fs.invalidate_cache(self._path)
-        if not self._fs.exists(self._path):
-            return []
-        names = (str(path).rsplit("/", 1)[-1] for path in self._fs.ls(self._path, detail=False))
-        return sorted(name for name in names if name.endswith(_SUFFIX))
+        return sorted(name for name in list_names(self._fs, self._path) if name.endswith(_SUFFIX))
 
     def _exists(self) -> bool:
         return bool(self._names())

@@ -1,14 +1,17 @@
-"""Writing files so that a half-written one never looks whole, on any fsspec filesystem."""
+"""Reading, listing and writing whole files on any fsspec filesystem; a half-written one never looks whole."""
 
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import fsspec
-from kedro.io.core import get_protocol_and_path
+from kedro.io.core import DatasetError, get_protocol_and_path
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.storage import storage_errors, storage_problem
 
 PART_SUFFIX = ".part"
 
@@ -48,6 +51,19 @@ def is_local(fs: fsspec.AbstractFileSystem) -> bool:
     return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
 
 
+def shown(fs: fsspec.AbstractFileSystem, path: str) -> str:
+    """Return a path as users write it: with its protocol, unless it is local.
+
+    Parameters
+    ----------
+    fs : fsspec filesystem
+        Where it is.
+    path : str
+        Path without protocol.
+    """
+    return path if is_local(fs) else str(fs.unstrip_protocol(path))
+
+
 def write_whole(fs: fsspec.AbstractFileSystem, path: str, content: bytes) -> None:
     """Write bytes under a temporary name, then rename.
 
@@ -67,15 +83,114 @@ def write_whole(fs: fsspec.AbstractFileSystem, path: str, content: bytes) -> Non
     KaryosegError
         If the place cannot be written.
     """
-    try:
+    with write_errors(shown(fs, path)):
         if is_local(fs):
             fs.makedirs(posixpath.dirname(path), exist_ok=True)
             fs.pipe_file(path + PART_SUFFIX, content)
             fs.mv(path + PART_SUFFIX, path)
         else:
             fs.pipe_file(path, content)
-    except OSError as error:
+
+
+@contextmanager
+def write_errors(path: str) -> Iterator[None]:
+    """Say what to do if a place cannot be written.
+
+    Parameters
+    ----------
+    path : str
+        What is written.
+
+    Raises
+    ------
+    KaryosegError
+        In place of an OSError and of what object stores answer.
+    """
+    try:
+        with storage_errors(path):
+            yield
+    except (OSError, DatasetError) as error:
+        cause = error.__cause__ if isinstance(error, DatasetError) else error  # Kedro wraps what `save` raises
+        if not isinstance(cause, OSError):
+            raise
         raise KaryosegError(
-            f"{path}: cannot be written ({error.strerror or error}); needed: a writable place with free space. "
+            f"{path}: cannot be written ({cause.strerror or cause}); needed: a writable place with free space. "
             f"Check permissions and disk, or choose another path."
         ) from error
+
+
+def read_whole(fs: fsspec.AbstractFileSystem, path: str) -> bytes:
+    """Read a file.
+
+    Parameters
+    ----------
+    fs : fsspec filesystem
+        Where it is.
+    path : str
+        Its path.
+
+    Returns
+    -------
+    bytes
+        All of it.
+
+    Raises
+    ------
+    OSError
+        If the file is missing or unreadable.
+    KaryosegError
+        If the object store cannot be reached or refuses.
+    """
+    with storage_errors(shown(fs, path)):
+        content: bytes = fs.cat_file(path)
+    return content
+
+
+def remove(fs: fsspec.AbstractFileSystem, path: str) -> None:
+    """Delete a file.
+
+    Parameters
+    ----------
+    fs : fsspec filesystem
+        Where it is.
+    path : str
+        Its path.
+
+    Raises
+    ------
+    KaryosegError
+        If it cannot be deleted.
+    """
+    with write_errors(shown(fs, path)):
+        fs.rm_file(path)
+
+
+def list_names(fs: fsspec.AbstractFileSystem, folder: str) -> set[str]:
+    """List the files of a folder as they are now, with one listing however many there are.
+
+    Parameters
+    ----------
+    fs : fsspec filesystem
+        Where it is.
+    folder : str
+        Its path.
+
+    Returns
+    -------
+    set of str
+        Names; empty if there is no such folder.
+
+    Raises
+    ------
+    KaryosegError
+        If the object store cannot be reached or refuses.
+    """
+    fs.invalidate_cache(folder)
+    with storage_errors(shown(fs, folder)):
+        try:
+            entries = fs.ls(folder, detail=True)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if storage_problem(folder, error):  # a missing bucket is no empty folder
+                raise
+            return set()
+    return {str(entry["name"]).rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == "file"}

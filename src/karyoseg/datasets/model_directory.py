@@ -12,8 +12,10 @@ from kedro.io import AbstractDataset
 from kedro_datasets._typing import JSONPreview
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.remote_folder import folder_has, upload_folder
 from karyoseg.datasets.files import is_local, open_filesystem
-from karyoseg.models import load_segmenter
+from karyoseg.datasets.previews import as_json, if_present
+from karyoseg.models import download_model, load_segmenter
 from karyoseg.models.base import Segmenter
 
 logger = logging.getLogger(__name__)
@@ -55,14 +57,7 @@ class ModelDirectory(AbstractDataset[Segmenter, Segmenter]):
         if is_local(self._fs):
             _restore(Path(self._path))
             return load_segmenter(self._path)
-        if not self._exists():
-            raise KaryosegError(
-                f"{self._path}: no model there; needed: a model folder. Train one with `kedro run --pipeline train`."
-            )
-        # The copy lives as long as the process: the network is read lazily.
-        local = tempfile.mkdtemp(prefix="karyoseg-model-")
-        self._fs.get(f"{self._path}/", local, recursive=True)
-        return load_segmenter(local)
+        return load_segmenter(str(download_model(self._fs, self._path)))
 
     def save(self, data: Segmenter) -> None:
         """Replace the folder.
@@ -76,8 +71,8 @@ class ModelDirectory(AbstractDataset[Segmenter, Segmenter]):
             self._save_local(data, Path(self._path))
             return
         with tempfile.TemporaryDirectory() as folder:
-            data.save(Path(folder) / "model")
-            self._fs.put(f"{folder}/model/", f"{self._path}/", recursive=True)
+            data.save(Path(folder))
+            upload_folder(Path(folder), self._fs, self._path)
 
     def _save_local(self, data: Segmenter, final: Path) -> None:
         part, old = _beside(final, "part"), _beside(final, "old")
@@ -103,6 +98,7 @@ class ModelDirectory(AbstractDataset[Segmenter, Segmenter]):
             ) from error
         logger.info("Model saved to %s", final)
 
+    @if_present
     def preview(self) -> JSONPreview:
         """Show the facts of the model in kedro-viz.
 
@@ -111,14 +107,13 @@ class ModelDirectory(AbstractDataset[Segmenter, Segmenter]):
         str
             JSON.
         """
-        import json
-
-        return JSONPreview(json.dumps(self.load().describe(), default=str))
+        return as_json(self.load().describe())
 
     def _exists(self) -> bool:
         if is_local(self._fs):
             _restore(Path(self._path))
-        return bool(self._fs.exists(f"{self._path}/config.json"))
+            return Path(self._path, "config.json").is_file()
+        return folder_has(self._fs, self._path, "config.json")
 
     def _release(self) -> None:
         self._fs.invalidate_cache(self._path)

@@ -7,23 +7,30 @@ import csv
 import io
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import pandas as pd
 from kedro.io import AbstractDataset
-from tqdm import tqdm
+from kedro_datasets._typing import ImagePreview
 
 from karyoseg.core.errors import KaryosegError, Problem, Problems
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.predicting import GEOJSON, LABELS, OVERLAY, ROIS, PredictionResult, result_files
-from karyoseg.datasets.files import open_filesystem, write_whole
+from karyoseg.core.previews import shrunken_figure
+from karyoseg.core.progress import Progress
+from karyoseg.core.threads import map_completed, n_threads
+from karyoseg.datasets.files import list_names, open_filesystem, read_whole, remove, write_whole
+from karyoseg.datasets.previews import as_sheet, if_present
 
 logger = logging.getLogger(__name__)
 
 _RECORDS = ".objects"
 _PROBLEMS = "problems.csv"
+_READERS = 16
 _SUFFIXES = (LABELS, ROIS, GEOJSON, OVERLAY)
 
 
@@ -49,9 +56,9 @@ class StoredPrediction:
 class PredictionFolder(AbstractDataset[dict[str, Lazy[PredictionResult | Problem]], dict[str, Lazy[StoredPrediction]]]):
     """A folder with ``<id>.tif``, ``<id>.rois.zip``, ``<id>.geojson`` and ``<id>.png`` per image.
 
-    Saving computes one image at a time. Images whose files are all there from the same input, model and
-    parameters are skipped, so a killed run continues. Each file is written under a temporary name and
-    renamed; the record of an image in ``.objects/`` is finished last. A
+    Saving computes as many images at once as there are cores. Images whose files are all there from the
+    same input, model and parameters are skipped, so a killed run continues. Each file is written under a
+    temporary name and renamed; the record of an image in ``.objects/`` is finished last. A
     :class:`~karyoseg.core.errors.Problem` in place of a result goes to ``problems.csv`` and the run goes
     on.
 
@@ -89,9 +96,10 @@ class PredictionFolder(AbstractDataset[dict[str, Lazy[PredictionResult | Problem
         KaryosegError
             If there is none.
         """
-        present, records = self._list(), self._records()
+        present = self._list()
+        records = self._records(present)
         done = {key: record for key, record in records.items() if _is_done(key, record, present)}
-        if not records and not self._fs.exists(f"{self._path}/{_RECORDS}"):
+        if not records:
             raise KaryosegError(
                 f"{self._path}: holds no predictions; needed: the output of a run. Run the pipeline 'predict' first."
             )
@@ -112,7 +120,8 @@ class PredictionFolder(AbstractDataset[dict[str, Lazy[PredictionResult | Problem
             problems.
         """
         self._require_writable()
-        present, records = self._list(), self._records()
+        present = self._list()
+        records = self._records(present)
         self._refuse_foreign(data, present, records)
         todo = [
             key
@@ -122,16 +131,44 @@ class PredictionFolder(AbstractDataset[dict[str, Lazy[PredictionResult | Problem
         if len(todo) < len(data):
             logger.info("%s: %d of %d images are already done", self._path, len(data) - len(todo), len(data))
         problems = Problems()
-        for key in tqdm(todo, desc="predict", unit="image", disable=None):
+
+        def save_one(key: str) -> list[Problem]:
             result = data[key]()
             if isinstance(result, Problem):
                 logger.warning("Skipped: %s", result)
-                problems.extend([result])
-            else:
-                self._write(key, data[key].fingerprint, result, records.get(key))
-        self._write_problems(problems)
+                return [result]
+            self._write(key, data[key].fingerprint, result, records.get(key))
+            return []
+
+        with Progress(total=len(todo), desc="predicting", unit="image") as progress:
+            for found in map_completed(save_one, todo, n_threads()):
+                problems.extend(found)
+                progress.update()
+        self._write_problems(problems, present)
         if len(problems) == len(data):
             problems.raise_if_any("No image could be predicted")
+
+    @if_present
+    def preview(self, n_images: int = 6) -> ImagePreview:
+        """Show the outlines on some images in kedro-viz, with the number of objects.
+
+        Parameters
+        ----------
+        n_images : int
+            Largest number of images.
+
+        Returns
+        -------
+        str
+            PNG, base64; nothing if no overlays were wanted.
+        """
+        finished = ((key, stored()) for key, stored in self.load().items())
+        drawn = ((key, stored) for key, stored in finished if OVERLAY in stored.files)
+        tiles = {}
+        for key, stored in islice(drawn, n_images):
+            overlay = shrunken_figure(read_whole(self._fs, stored.files[OVERLAY]), side=320)
+            tiles[f"{key}: {len(stored.table)} objects"] = overlay
+        return as_sheet(tiles)
 
     def _write(self, key: str, mark: str, result: PredictionResult, earlier: dict[str, Any] | None) -> None:
         known = set((earlier or {}).get("files", ()))
@@ -140,7 +177,7 @@ class PredictionFolder(AbstractDataset[dict[str, Lazy[PredictionResult | Problem
         # between.
         self._write_record(key, {"fingerprint": "", "files": sorted(known | files.keys())})
         for suffix in known - files.keys():
-            self._fs.rm_file(self._file(key, suffix))
+            remove(self._fs, self._file(key, suffix))
         for suffix, content in files.items():
             write_whole(self._fs, self._file(key, suffix), content)
         buffer = io.BytesIO()
@@ -152,7 +189,7 @@ class PredictionFolder(AbstractDataset[dict[str, Lazy[PredictionResult | Problem
         content = json.dumps(record, indent=1, default=str).encode()
         write_whole(self._fs, f"{self._path}/{_RECORDS}/{key}.json", content)
 
-    def _write_problems(self, problems: Problems) -> None:
+    def _write_problems(self, problems: Problems, present: set[str]) -> None:
         path = f"{self._path}/{_PROBLEMS}"
         if len(problems):
             buffer = io.StringIO()
@@ -161,13 +198,13 @@ class PredictionFolder(AbstractDataset[dict[str, Lazy[PredictionResult | Problem
             writer.writerows(problems.rows())
             write_whole(self._fs, path, buffer.getvalue().encode())
             logger.warning("%d image(s) were skipped; see %s", len(problems), path)
-        elif self._fs.exists(path):
-            self._fs.rm_file(path)
+        elif _PROBLEMS in present:
+            remove(self._fs, path)
 
     def _read(self, key: str, record: dict[str, Any]) -> StoredPrediction:
         path = f"{self._path}/{_RECORDS}/{key}.parquet"
         try:
-            table = pd.read_parquet(io.BytesIO(self._fs.cat_file(path)))
+            table = pd.read_parquet(io.BytesIO(read_whole(self._fs, path)))
         except (OSError, ValueError) as error:
             raise KaryosegError(
                 f"{path}: cannot be read back ({error}); needed: the file as it was written. Delete it "
@@ -180,19 +217,17 @@ class PredictionFolder(AbstractDataset[dict[str, Lazy[PredictionResult | Problem
 
     def _list(self) -> set[str]:
         """Names of the files in the folder."""
-        self._fs.invalidate_cache()
-        names: set[str] = set()
-        for folder, prefix in ((self._path, ""), (f"{self._path}/{_RECORDS}", f"{_RECORDS}/")):
-            if self._fs.isdir(folder):
-                names |= {prefix + str(path).rsplit("/", 1)[-1] for path in self._fs.ls(folder, detail=False)}
-        return names
+        records = list_names(self._fs, f"{self._path}/{_RECORDS}")
+        return list_names(self._fs, self._path) | {f"{_RECORDS}/{name}" for name in records}
 
-    def _records(self) -> dict[str, dict[str, Any]]:
-        paths = [name for name in self._list() if name.startswith(_RECORDS) and name.endswith(".json")]
+    def _records(self, present: set[str]) -> dict[str, dict[str, Any]]:
+        names = sorted(name for name in present if name.startswith(_RECORDS) and name.endswith(".json"))
+        with ThreadPoolExecutor(_READERS) as pool:  # object stores answer many requests at a time
+            contents = list(pool.map(lambda name: read_whole(self._fs, f"{self._path}/{name}"), names))
         records = {}
-        for name in paths:
+        for name, content in zip(names, contents, strict=True):
             try:
-                record = json.loads(self._fs.cat_file(f"{self._path}/{name}"))
+                record = json.loads(content)
             except ValueError:
                 logger.warning("%s/%s is damaged: its image is predicted again", self._path, name)
                 record = {"fingerprint": "", "files": list(_SUFFIXES)}
@@ -202,7 +237,7 @@ class PredictionFolder(AbstractDataset[dict[str, Lazy[PredictionResult | Problem
     def _require_writable(self) -> None:
         probe = f"{self._path}/{_RECORDS}/.writable"
         write_whole(self._fs, probe, b"")
-        self._fs.rm_file(probe)
+        remove(self._fs, probe)
 
     def _refuse_foreign(self, keys: Any, present: set[str], records: dict[str, dict[str, Any]]) -> None:
         new = [f"{key}{suffix}" for key in keys if key not in records for suffix in _SUFFIXES]
@@ -215,7 +250,7 @@ class PredictionFolder(AbstractDataset[dict[str, Lazy[PredictionResult | Problem
             )
 
     def _exists(self) -> bool:
-        return bool(self._fs.exists(f"{self._path}/{_RECORDS}"))
+        return bool(list_names(self._fs, f"{self._path}/{_RECORDS}"))
 
     def _release(self) -> None:
         self._fs.invalidate_cache()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import posixpath
 import time
 from collections.abc import Callable
 from functools import partial
@@ -12,13 +13,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import ImagePreview
-from tqdm import tqdm
+from PIL.Image import Image
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.lazy import Lazy
-from karyoseg.core.previews import preview_png
+from karyoseg.core.previews import image_tile, label_tile, spread
+from karyoseg.core.progress import Progress
 from karyoseg.core.tiffs import decode_image, decode_labels, encode_image, encode_labels
-from karyoseg.datasets.files import open_filesystem, write_whole
+from karyoseg.datasets.files import is_local, list_names, open_filesystem, read_whole, remove, write_whole
+from karyoseg.datasets.previews import as_sheet, if_present
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +105,8 @@ class SamplePartitions(AbstractDataset[dict[str, Lazy[np.ndarray]], dict[str, La
                 f"{self._path}: the run that wrote it was interrupted after {len(index['samples'])} samples; needed: "
                 f"all of them. Run that pipeline again: it continues where it stopped."
             )
+        if not is_local(self._fs):
+            self._list_ids()  # s3fs remembers the sizes, else it would ask for that of each file
         return {
             key: Lazy(partial(self._read, key), f"{mark}:{self._format}")
             for key, mark in sorted(index["samples"].items())
@@ -129,7 +134,7 @@ class SamplePartitions(AbstractDataset[dict[str, Lazy[np.ndarray]], dict[str, La
         self._write_index(done, complete=False)
         flushed = time.monotonic()
         try:
-            for key in tqdm(todo, desc=self._path.rsplit("/", 2)[-1], unit="sample", disable=None, leave=False):
+            for key in Progress(todo, desc=f"writing {self._path.rsplit('/', 1)[-1]}", unit="sample"):
                 write_whole(self._fs, self._file(key), self._codec.encode(data[key]()))
                 done[key] = data[key].fingerprint
                 if time.monotonic() - flushed > _FLUSH_SECONDS:
@@ -139,28 +144,42 @@ class SamplePartitions(AbstractDataset[dict[str, Lazy[np.ndarray]], dict[str, La
             self._write_index(done, complete=False)
             raise
         for key in present - data.keys():
-            self._fs.rm_file(self._file(key))
+            remove(self._fs, self._file(key))
         self._write_index(done, complete=True)
 
-    def preview(self, n_samples: int = 4) -> ImagePreview:
-        """Show the first samples side by side in kedro-viz.
+    @if_present
+    def preview(self, n_samples: int = 6, images: str | None = None) -> ImagePreview:
+        """Show some samples in kedro-viz, with their ids.
 
         Parameters
         ----------
         n_samples : int
-            How many.
+            How many; they are spread evenly over the ids.
+        images : str, optional
+            Only for labels: the folder of the images, relative to this one, to draw the outlines on. Without it, or
+            where an image is missing, each object is a coloured patch on black.
 
         Returns
         -------
         str
-            PNG as base64.
+            PNG, base64.
         """
-        samples = [sample() for sample in list(self.load().values())[:n_samples]]
-        return ImagePreview(preview_png(samples, labels=self._format == "labels"))
+        samples = self.load()
+        tiles = {key: self._tile(samples[key](), key, images) for key in spread(list(samples), n_samples)}
+        return as_sheet(tiles)
+
+    def _tile(self, sample: np.ndarray, key: str, images: str | None) -> Image:
+        if self._format == "image":
+            return image_tile(sample)
+        if images:
+            file = posixpath.normpath(f"{self._path}/{images}/{key}{_SUFFIX}")
+            if self._fs.exists(file):
+                return image_tile(decode_image(read_whole(self._fs, file)), sample)
+        return label_tile(sample)
 
     def _read(self, key: str) -> np.ndarray:
         try:
-            return self._codec.decode(self._fs.cat_file(self._file(key)))
+            return self._codec.decode(read_whole(self._fs, self._file(key)))
         except (OSError, ValueError) as error:
             raise KaryosegError(
                 f"{self._file(key)}: cannot be read back ({error}); needed: the file as it was written. Delete it and "
@@ -171,15 +190,11 @@ class SamplePartitions(AbstractDataset[dict[str, Lazy[np.ndarray]], dict[str, La
         return f"{self._path}/{key}{_SUFFIX}"
 
     def _list_ids(self) -> set[str]:
-        self._fs.invalidate_cache(self._path)
-        if not self._fs.exists(self._path):
-            return set()
-        names = (str(path).rsplit("/", 1)[-1] for path in self._fs.ls(self._path, detail=False))
-        return {name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)}
+        return {name.removesuffix(_SUFFIX) for name in list_names(self._fs, self._path) if name.endswith(_SUFFIX)}
 
     def _read_index(self) -> dict[str, Any] | None:
         try:
-            index: dict[str, Any] = json.loads(self._fs.cat_file(f"{self._path}/{_INDEX}"))
+            index: dict[str, Any] = json.loads(read_whole(self._fs, f"{self._path}/{_INDEX}"))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

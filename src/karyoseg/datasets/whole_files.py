@@ -1,72 +1,91 @@
 """Tables, JSON, text and single figures whose earlier version stays until the new one is whole.
 
-The classes are those of kedro-datasets; only ``save`` differs: it writes to a temporary name and renames.
+The classes are those of kedro-datasets; they read and write whole files only.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-from pathlib import PurePosixPath
+import tempfile
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
+import fsspec
 import pandas as pd
 from kedro.io import DatasetError
+from kedro_datasets._typing import ImagePreview, JSONPreview, TablePreview
 from kedro_datasets.json import json_dataset
 from kedro_datasets.matplotlib import matplotlib_dataset
 from kedro_datasets.pandas import csv_dataset, parquet_dataset
 from kedro_datasets.text import text_dataset
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.datasets.files import PART_SUFFIX
+from karyoseg.core.previews import shrunken_figure
+from karyoseg.core.storage import storage_errors
+from karyoseg.datasets.files import PART_SUFFIX, is_local, read_whole, shown, write_errors
+from karyoseg.datasets.previews import as_image, as_json, as_table, if_present
 
 
 class _WholeFileMixin:
-    """Save to ``<path>.part`` first, then rename; say what to do when there is nothing to load."""
+    """Save under a temporary name first, then rename; say what to do when there is nothing to load.
+
+    On object stores the file is read and written here as a whole, through a temporary file on this disk: an upload
+    is visible when it is complete, and a file that fails while it is encoded is never uploaded.
+    """
 
     def load(self) -> Any:
         """Read the file; a missing or damaged one is named, with what to do."""
-        path = self._filepath  # type: ignore[attr-defined]
+        path, fs = self._get_load_path(), self._fs  # type: ignore[attr-defined]
+        where = shown(fs, str(path))
         try:
-            return super().load()  # type: ignore[misc]
+            if is_local(fs):
+                return super().load()  # type: ignore[misc]
+            with storage_errors(where), tempfile.TemporaryDirectory() as folder:
+                local = self._at(Path(folder) / path.name)
+                fs.get_file(str(path), str(local._filepath))
+                return super(_WholeFileMixin, local).load()  # type: ignore[misc]
         except (OSError, ValueError, DatasetError) as error:
             cause = error.__cause__ if isinstance(error, DatasetError) else error  # Kedro wraps what `load` raises
             if isinstance(cause, FileNotFoundError):
                 raise KaryosegError(
-                    f"{path}: is not there; needed: the file of an earlier pipeline. Run the pipelines in order: "
+                    f"{where}: is not there; needed: the file of an earlier pipeline. Run the pipelines in order: "
                     f"download, preprocess, augment, train, evaluate, visualize."
                 ) from error
             if isinstance(cause, OSError | ValueError):
                 raise KaryosegError(
-                    f"{path}: cannot be read ({cause}); needed: the file as it was written. Delete it and run the "
+                    f"{where}: cannot be read ({cause}); needed: the file as it was written. Delete it and run the "
                     f"pipeline that writes it again."
                 ) from error
             raise
 
     def save(self, data: Any) -> None:
         """Write the file whole."""
-        final = self._get_save_path()  # type: ignore[attr-defined]
-        staged: Any = copy.copy(self)
-        staged._filepath = PurePosixPath(f"{final}{PART_SUFFIX}")
-        staged._version = None
-        fs = self._fs  # type: ignore[attr-defined]
-        try:
-            fs.makedirs(str(final.parent), exist_ok=True)
-            super(_WholeFileMixin, staged).save(data)  # type: ignore[misc]
-            fs.mv(str(staged._filepath), str(final))
-        except (OSError, DatasetError) as error:
-            cause = error.__cause__ if isinstance(error, DatasetError) else error  # Kedro wraps what `save` raises
-            if not isinstance(cause, OSError):
-                raise
-            raise KaryosegError(
-                f"{final}: cannot be written ({cause.strerror or cause}); needed: a writable place with free space. "
-                f"Check permissions and disk, or choose another path."
-            ) from error
-        finally:
-            with contextlib.suppress(OSError):
-                if fs.exists(str(staged._filepath)):
-                    fs.rm_file(str(staged._filepath))
+        path, fs = self._get_save_path(), self._fs  # type: ignore[attr-defined]
+        with write_errors(shown(fs, str(path))):
+            if is_local(fs):
+                fs.makedirs(str(path.parent), exist_ok=True)
+                part = Path(f"{path}{PART_SUFFIX}")
+                try:
+                    super(_WholeFileMixin, self._at(part)).save(data)  # type: ignore[misc]
+                    fs.mv(str(part), str(path))
+                finally:
+                    with contextlib.suppress(OSError):
+                        part.unlink(missing_ok=True)
+            else:
+                with tempfile.TemporaryDirectory() as folder:
+                    local = Path(folder) / path.name
+                    super(_WholeFileMixin, self._at(local)).save(data)  # type: ignore[misc]
+                    fs.put_file(str(local), str(path))
         self._invalidate_cache()  # type: ignore[attr-defined]
+
+    def _at(self, local: Path) -> Any:
+        """Return the same dataset at a local path."""
+        staged: Any = copy.copy(self)
+        if not is_local(self._fs):  # type: ignore[attr-defined]
+            staged._fs, staged._protocol = fsspec.filesystem("file"), "file"
+        staged._filepath, staged._version = PurePosixPath(local.as_posix()), None
+        return staged
 
 
 _TEXT = ("id", "class", "split", "group", "image", "source", "origin", "dtype", "image_sha256", "label_sha256")
@@ -84,6 +103,11 @@ class CSVDataset(_WholeFileMixin, csv_dataset.CSVDataset):
         "na_values": [""],
     }
 
+    @if_present
+    def preview(self, nrows: int = 5) -> TablePreview:
+        """Show the first rows in kedro-viz."""
+        return as_table(super().preview(nrows))
+
     def load(self) -> pd.DataFrame:
         """Read the table."""
         table = super().load()
@@ -95,9 +119,19 @@ class CSVDataset(_WholeFileMixin, csv_dataset.CSVDataset):
 class ParquetDataset(_WholeFileMixin, parquet_dataset.ParquetDataset):
     """Table as Parquet; see :class:`kedro_datasets.pandas.ParquetDataset`."""
 
+    @if_present
+    def preview(self, nrows: int = 5) -> TablePreview:
+        """Show the first rows in kedro-viz."""
+        return as_table(self.load().head(nrows).to_dict(orient="split"))
+
 
 class JSONDataset(_WholeFileMixin, json_dataset.JSONDataset):
     """JSON document; see :class:`kedro_datasets.json.JSONDataset`."""
+
+    @if_present
+    def preview(self) -> JSONPreview:
+        """Show the document in kedro-viz."""
+        return as_json(self.load())
 
 
 class TextDataset(_WholeFileMixin, text_dataset.TextDataset):
@@ -106,3 +140,8 @@ class TextDataset(_WholeFileMixin, text_dataset.TextDataset):
 
 class MatplotlibDataset(_WholeFileMixin, matplotlib_dataset.MatplotlibDataset):
     """One figure as PNG; see :class:`kedro_datasets.matplotlib.MatplotlibDataset`."""
+
+    @if_present
+    def preview(self) -> ImagePreview:
+        """Show the figure in kedro-viz, reduced."""
+        return as_image(shrunken_figure(read_whole(self._fs, str(self._get_load_path())), side=720))

@@ -1,0 +1,182 @@
+"""One set of S3 credentials for the catalog, parameters and commands, whatever the environment.
+
+The entry `s3` of ``conf/local/credentials.yml`` becomes the default of fsspec's file system for ``s3://``. Without the
+entry the standard AWS chain applies: AWS_* variables, profiles, instance roles.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import posixpath
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import fsspec
+from kedro.config import MissingConfigException
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.pipeline import Pipeline
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from karyoseg.core.errors import KaryosegError
+
+_FILE = "conf/local/credentials.yml"
+#: A store that is gone is reported after half a minute, not after five; an entry may say otherwise.
+_PATIENCE = {"connect_timeout": 5, "read_timeout": 15, "retries": {"total_max_attempts": 3, "mode": "standard"}}
+
+
+class S3Entry(BaseModel):
+    """The entry `s3`: arguments of :class:`s3fs.S3FileSystem`, of which these make sense here.
+
+    Values never appear in error messages.
+    """
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    key: str | None = None
+    secret: str | None = None
+    token: str | None = None
+    profile: str | None = None
+    anon: bool = False
+    endpoint_url: str | None = None
+    client_kwargs: dict[str, Any] = {}
+    config_kwargs: dict[str, Any] = {}
+    s3_additional_kwargs: dict[str, Any] = {}
+    use_ssl: bool = True
+    requester_pays: bool = False
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> S3Entry:
+        if (self.key is None) != (self.secret is None):
+            raise ValueError("`key` and `secret` belong together; one of them is missing")
+        return self
+
+
+def s3_options(entry: Any) -> dict[str, Any]:
+    """Turn the entry `s3` of the credentials into arguments of s3fs.
+
+    Parameters
+    ----------
+    entry : dict or None
+        The entry; None if there is none.
+
+    Returns
+    -------
+    dict
+        Arguments, patience with stores that do not answer included.
+
+    Raises
+    ------
+    KaryosegError
+        If the entry cannot be used; without its values.
+    """
+    try:
+        given = S3Entry.model_validate(entry or {}).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        found = "; ".join(
+            ": ".join(filter(None, [".".join(map(str, each["loc"])), each["msg"]])) for each in error.errors()
+        )
+        raise KaryosegError(
+            f"{_FILE}, entry s3: {found}; needed: some of {', '.join(S3Entry.model_fields)}. Example: "
+            "s3: {key: ..., secret: ..., client_kwargs: {endpoint_url: ..., region_name: ...}}"
+        ) from None  # the original shows values
+    return given | {"config_kwargs": _PATIENCE | given.get("config_kwargs", {})}
+
+
+def variable(name: str) -> str:
+    """Give configuration files the value of an environment variable, as ``${env:NAME}``.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+
+    Returns
+    -------
+    str
+        Its value.
+
+    Raises
+    ------
+    KaryosegError
+        If it is not set.
+    """
+    value = os.environ.get(name, "").removeprefix("s3://").strip("/")
+    if not value:
+        raise KaryosegError(
+            f"{name}: not set; needed: bucket and folder of the environment s3. Run `export {name}=BUCKET/FOLDER` "
+            "first, or write the address into conf/s3/globals.yml."
+        )
+    return value
+
+
+class StorageHooks:
+    """Hand out the credentials, and look at the buckets of a run before its first node."""
+
+    def __init__(self) -> None:
+        self._context: KedroContext | None = None
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Make the credentials of ``conf/local`` known to the catalog of every environment, and to fsspec."""
+        self._context = context
+        local = copy.copy(context.config_loader)
+        local.env = "local"
+        credentials = _credentials(local) | _credentials(context.config_loader)
+        context.config_loader["credentials"] = credentials
+        fsspec.config.conf["s3"] = s3_options(credentials.get("s3"))
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Refuse a run whose buckets do not answer, or cannot be written, now rather than after hours."""
+        if self._context is None:
+            return
+        entries = self._context.config_loader["catalog"]
+        places = {name: entry.get("filepath", entry.get("path")) for name, entry in entries.items() if name[0] != "_"}
+        written = [places.get(name) for name in pipeline.all_outputs()]
+        read = [places.get(name) for name in pipeline.inputs()]
+        for name in pipeline.inputs():
+            if name.startswith("params:"):
+                read += _texts(self._context.params.get(name.removeprefix("params:")))
+        check_places(read, written)
+
+
+def check_places(read: Iterable[Any], written: Iterable[Any]) -> None:
+    """Make sure that buckets answer and, where something will be written, can be written; once per bucket.
+
+    Parameters
+    ----------
+    read, written : iterable
+        Paths and URLs; those that do not begin with ``s3://`` are left out.
+
+    Raises
+    ------
+    KaryosegError
+        With what is wrong and what to do.
+    """
+    from karyoseg.datasets.bucket import is_bucket_url, require_access
+
+    folders: dict[str, dict[bool, list[str]]] = {}
+    for write, places in ((False, read), (True, written)):
+        for url in filter(is_bucket_url, places):
+            path = re.split(r"[*?\[]", url.partition("://")[2])[0]  # of a pattern, what comes before it
+            folders.setdefault(path.partition("/")[0], {}).setdefault(write, []).append(path)
+    for paths in folders.values():
+        write = True in paths
+        require_access(f"s3://{posixpath.commonpath(paths[write])}", write=write)
+
+
+def _credentials(loader: Any) -> dict[str, Any]:
+    try:
+        return dict(loader["credentials"])
+    except MissingConfigException:
+        return {}
+
+
+def _texts(value: Any) -> list[str]:
+    """Return all texts in nested parameters."""
+    if isinstance(value, dict | list):
+        return [text for each in (value.values() if isinstance(value, dict) else value) for text in _texts(each)]
+    return [value] if isinstance(value, str) else []
