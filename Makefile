@@ -8,7 +8,7 @@ export KEDRO_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help run test lint install install-dev viz docs lock bench clean
+.PHONY: help run test lint install install-dev repro model-push model-pull image viz viz-build docs lock bench clean
 
 help:            ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -45,8 +45,26 @@ lint: install-dev              ## formatting, style, types, docstrings, layers
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_docstrings.py
 
+# a remark of kedro-viz to its own developers
+viz viz-build: QUIET := PYTHONWARNINGS="ignore:ORJSONResponse is deprecated"
+
 viz: install                   ## look at the pipelines in the browser
-	$(BIN)/kedro viz run
+	$(QUIET) $(BIN)/kedro viz run
+
+viz-build: install             ## the same as a static web site in build/
+	$(QUIET) $(BIN)/kedro viz build --include-previews
+
+image:                         ## build the container image karyoseg:$VARIANT (cpu, gpu or notebook)
+	scripts/build_image.sh $(VARIANT)
+
+repro: install                 ## bring the versioned result of the embedded sample up to date (dvc)
+	PATH="$(abspath $(BIN)):$$PATH" dvc repro
+
+model-push: install            ## release a model: make model-push MODEL=stardist VERSION=1.0
+	$(BIN)/kedro model push "$(MODEL)" --version "$(VERSION)"
+
+model-pull: install            ## fetch a model: make model-pull MODEL=stardist [REV=1.0]
+	$(BIN)/kedro model pull "$(MODEL)" $(if $(REV),--rev "$(REV)")
 
 docs: install-dev              ## build the documentation into site/
 	$(BIN)/python scripts/write_parameter_reference.py
@@ -60,6 +78,8 @@ lock: $(VENV)/bin/uv           ## write the lock files anew
 	  --generate-hashes --no-header --extra $$variant --extra track pyproject.toml -o requirements/$$variant.txt; done
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header \
 	  --extra cpu --extra dev -c requirements/cpu.txt pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header \
+	  --group notebook -c requirements/cpu.txt -o requirements/notebook.txt
 	echo uv | $(BIN)/uv pip compile --quiet --universal --no-emit-index-url --generate-hashes --no-header - \
 	  -o requirements/bootstrap.txt
 
