@@ -4,8 +4,9 @@
 fields of a dataclass are its parameters, and it asks for docstrings of functions inside functions. The checks
 and exclusions are those of ``[tool.numpydoc_validation]`` in pyproject.toml.
 
-A method or a pipeline node whose docstring is one line may leave out the Parameters section: the class, or
-the catalog and the parameter models, say what goes in.
+A method whose docstring is one line may leave out the Parameters section: the class says what goes in. So may all
+pipeline code: the catalog and the parameter models say what goes in, and docstrings are prose for kedro-viz. So may
+commands: their docstring is the help text, and click describes the options.
 
 Usage: python scripts/check_docstrings.py [FILE ...]
 """
@@ -52,12 +53,13 @@ class _PublicVisitor(DocstringVisitor):
                 self.findings.append([where, self.node_name, check, description])
 
     def _may_be_short(self, node: ast.AST) -> bool:
-        """Tell whether one line is enough: methods and pipeline code."""
+        """Tell whether a docstring needs no Parameters section: short ones of methods, pipeline code and commands."""
         if not isinstance(node, _FUNCTIONS):
             return False
         is_method = any(isinstance(outer, ast.ClassDef) for outer in self.stack[:-1])
         is_adapter = "pipelines" in Path(self.filepath).parts
-        return (is_method or is_adapter) and len((ast.get_docstring(node) or "").splitlines()) == 1
+        is_command = any(ast.unparse(each) == "with_readable_errors" for each in node.decorator_list)
+        return is_adapter or is_command or (is_method and len((ast.get_docstring(node) or "").splitlines()) == 1)
 
 
 def _is_dataclass(node: ast.ClassDef) -> bool:

@@ -25,7 +25,7 @@ def test_the_whole_workflow_leaves_every_promised_file(finished_project: Path) -
         *(f"data/06_models/tiny/{name}" for name in ("config.json", "thresholds.json", "weights_best.h5")),
         *(f"data/06_models/tiny/{name}" for name in ("history.csv", "training.json", "model_card.md")),
         *(f"data/08_reporting/{name}" for name in ("metrics_per_image.csv", "ap_curve.csv", "report.html")),
-        "data/08_reporting/augmentation.png",
+        "data/05_model_input/augmentation.png",
     ]
     assert [name for name in promised if not (finished_project / name).is_file()] == []
     metrics = json.loads((finished_project / "data/08_reporting/metrics.json").read_text())

@@ -22,7 +22,13 @@ POLICY_VERSION = 1
 
 
 def build_policy(params: AugmentParams) -> dict[str, Any]:
-    """Write the policy down completely, defaults included, and check that it can be built."""
+    """Write the random changes that training makes to images down completely, defaults included.
+
+    In: the list of transforms.
+    Out: the policy that training follows and the model remembers.
+
+    That it can be built is checked here, long before training needs it.
+    """
     transforms = [transform.model_dump(mode="json") for transform in params.transforms]
     Augmenter(transforms)
     return {"version": POLICY_VERSION, "seed": params.seed, "transforms": transforms}
@@ -35,7 +41,15 @@ def draw_contact_sheet(
     splits: pd.DataFrame,
     params: AugmentParams,
 ) -> Figure:
-    """Show what training will see of some samples of the train split."""
+    """Show what training will see of some samples of the train split.
+
+    In: the policy and the prepared samples.
+    Out: a figure, each sample on the left and random variants of it to the
+    right.
+
+    Look at it before a long training: shapes must stay plausible nuclei, and
+    outlines must fit.
+    """
     train = splits.loc[splits["split"] == TRAIN, "id"].astype(str)
     ids = sorted(name for name in train if name in images and name in labels)
     if not ids:

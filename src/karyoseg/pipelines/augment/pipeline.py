@@ -20,6 +20,5 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 "augmentation_sheet",
                 name="draw_contact_sheet",
             ),
-        ],
-        tags="augment",
+        ]
     )

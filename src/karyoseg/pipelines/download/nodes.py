@@ -26,7 +26,14 @@ DECODER = 1
 
 
 def fetch_dataset(params: DatasetParams) -> dict[str, str]:
-    """Bring the data set to this disk and unpack it, once."""
+    """Bring the data set to this disk and unpack it, once.
+
+    In: where the data set is (``dataset.url``) and how it is laid out.
+    Out: where it was unpacked, and its checksum.
+
+    The embedded sample is generated instead of fetched. What is already here
+    with the right checksum is not fetched again.
+    """
     url = params.url
     if params.layout == "sample":  # written anew each time: it takes seconds, and the same bytes are not unpacked again
         url = str(params.directory / "sample.zip")
@@ -45,7 +52,15 @@ def fetch_dataset(params: DatasetParams) -> dict[str, str]:
 
 
 def inspect_samples(fetched: dict[str, str], params: DatasetParams) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read every sample once; return the manifest and the table of problems."""
+    """Read every sample once, and list what is there and what is wrong.
+
+    In: the unpacked data set.
+    Out: the manifest, one row per sample with size, class, published split and
+    checksums; and the samples that cannot be used, with what to do about each.
+
+    Unless bad samples are to be skipped, they stop the run here, before
+    anything is computed from the others, all in one report.
+    """
     manifest, problems = inspect_source(_open(fetched, params))
     if params.on_bad_sample == "stop" or manifest.empty:
         problems.raise_if_any(
@@ -59,7 +74,13 @@ def inspect_samples(fetched: dict[str, str], params: DatasetParams) -> tuple[pd.
 
 
 def read_images(fetched: dict[str, str], manifest: pd.DataFrame, params: DatasetParams) -> Partitions:
-    """Give every image of the manifest, to be read one at a time."""
+    """Store every image of the manifest as a TIFF file, whatever format and layout it came in.
+
+    In: the unpacked data set and its manifest.
+    Out: one image per sample id, pixels as published.
+
+    They are read one at a time, so memory does not grow with the data set.
+    """
     source = _open(fetched, params)
     return {
         key: Lazy(
@@ -71,7 +92,14 @@ def read_images(fetched: dict[str, str], manifest: pd.DataFrame, params: Dataset
 
 
 def read_labels(fetched: dict[str, str], manifest: pd.DataFrame, params: DatasetParams) -> Partitions:
-    """Give the labels of every annotated sample, to be read one at a time."""
+    """Store the labels of every annotated sample as one label image.
+
+    In: the unpacked data set and its manifest.
+    Out: one label image per sample id: 0 background, 1, 2, 3 ... objects,
+    negative not annotated.
+
+    One mask file per nucleus becomes one label image.
+    """
     source = _open(fetched, params)
     return {
         key: Lazy(partial(source.read_labels, key), fingerprint("labels", DECODER, sha256, params.layout))

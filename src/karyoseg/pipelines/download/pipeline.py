@@ -10,7 +10,7 @@ from .nodes import fetch_dataset, inspect_samples, read_images, read_labels
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Fetch, inspect, store."""
+    """Fetch a data set, check every sample, store one image and one label file per sample."""
     return Pipeline(
         [
             Node(fetch_dataset, "params:dataset", "fetched", name="fetch_dataset"),
@@ -32,6 +32,5 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 "intermediate_labels",
                 name="read_labels",
             ),
-        ],
-        tags="download",
+        ]
     )

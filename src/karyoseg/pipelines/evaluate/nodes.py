@@ -12,6 +12,7 @@ import pandas as pd
 from karyoseg.core.errors import KaryosegError, Problems
 from karyoseg.core.lazy import Lazy, fingerprint
 from karyoseg.core.metrics import ap_curve, class_scores, image_scores, score_image, summarise
+from karyoseg.core.progress import Progress
 from karyoseg.models.base import Segmenter
 from karyoseg.params.evaluate import EvaluateParams
 
@@ -42,9 +43,15 @@ def predict_split(
     splits: pd.DataFrame,
     params: EvaluateParams,
 ) -> Partitions:
-    """Segment the samples of one split; the label images lie on the grid of the original images."""
+    """Segment the samples of one split, the test split by default.
+
+    In: the model and the prepared images.
+    Out: one label image per sample on the grid of the image as published, so
+    that it can be compared with the labels as published.
+    """
     rows = _rows_of_split(primary_manifest, splits, params.split)
     thresholds = {"prob_thresh": params.prob_thresh, "nms_thresh": params.nms_thresh}
+    runs_in = model.use(params.engine, params.precision)
     problems = Problems()
     predictions: Partitions = {}
     for row in rows.to_dict("records"):
@@ -56,7 +63,7 @@ def predict_split(
         grid = {"out_shape": (int(row["height"]), int(row["width"])), "scale": float(row["scale"])}
         predictions[key] = Lazy(
             partial(_predict, model, image, **grid, **thresholds),
-            fingerprint(model.fingerprint, image.fingerprint, grid, thresholds),
+            fingerprint(model.fingerprint, runs_in, image.fingerprint, grid, thresholds),
         )
     problems.raise_if_any(f"evaluate: samples of the {params.split} split cannot be predicted")
     return predictions
@@ -90,11 +97,18 @@ def _rows_of_split(manifest: pd.DataFrame, splits: pd.DataFrame, split: str) -> 
 def match_images(
     test_labels_pred: Partitions, intermediate_labels: Partitions, manifest: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Match predicted with true objects, image by image."""
+    """Match predicted with true objects, image by image.
+
+    In: predicted and published labels.
+    Out: true positives, false positives and false negatives of each image at
+    each IoU threshold; and its numbers of pixels for the pixel-wise scores.
+
+    All metrics follow from these two tables.
+    """
     classes = manifest.set_index(manifest["id"].astype(str))["class"].fillna("").astype(str)
     problems = Problems()
     tables, pixels = [], []
-    for key, predicted in test_labels_pred.items():
+    for key, predicted in Progress(test_labels_pred.items(), desc="matching", unit="image"):
         if key not in intermediate_labels or key not in classes:
             problems.add(key, "predicted, but its label image is missing", "one to compare with", "Run download.")
             continue
@@ -113,7 +127,12 @@ def match_images(
 def summarise_metrics(
     matches: pd.DataFrame, pixel_counts: pd.DataFrame
 ) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Compute the metrics of the split, of each image and of each class, and log them."""
+    """Compute the metrics of the split, of each image and of each class, and log them.
+
+    In: the matches.
+    Out: ``metrics.json`` with the scores of the whole split, the same by image
+    and by class, and the scores over the IoU threshold.
+    """
     metrics = summarise(matches, pixel_counts)
     per_class = class_scores(metrics)
     overall = pd.DataFrame([metrics | {"class": "all"}])

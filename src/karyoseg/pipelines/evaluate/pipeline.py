@@ -10,7 +10,7 @@ from .nodes import match_images, predict_split, summarise_metrics
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Predict the test samples, match objects, compute metrics."""
+    """Segment the test samples, match objects, compute metrics."""
     return Pipeline(
         [
             Node(
@@ -31,6 +31,5 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 ["metrics", "metrics_per_image", "metrics_per_class", "ap_curve"],
                 name="summarise_metrics",
             ),
-        ],
-        tags="evaluate",
+        ]
     )

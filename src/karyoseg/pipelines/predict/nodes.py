@@ -6,7 +6,6 @@ import logging
 from functools import partial
 
 import pandas as pd
-from tqdm import tqdm
 
 from karyoseg.core.errors import KaryosegError, Problem, Problems
 from karyoseg.core.image_files import ImageError
@@ -17,6 +16,8 @@ from karyoseg.core.measure import measure_objects
 from karyoseg.core.normalise import select_channels
 from karyoseg.core.predicting import PredictionResult, read_input
 from karyoseg.core.preparation import ImageFacts
+from karyoseg.core.progress import Progress
+from karyoseg.core.threads import Room
 from karyoseg.datasets.prediction_folder import StoredPrediction
 from karyoseg.models import load_segmenter
 from karyoseg.models.base import Segmenter
@@ -27,26 +28,19 @@ Outcome = PredictionResult | Problem
 logger = logging.getLogger(__name__)
 
 #: Parameters that change where results go or what happens to bad images, not the results.
-_NOT_RESULTS = {"input", "output", "model", "on_bad_image"}
+_NOT_RESULTS = {"input", "output", "model", "on_bad_image", "engine", "precision"}
+#: Pixels of all images that are segmented at the same time: bounds the memory.
+_ROOM = Room(16e6)
 
 
 def find_inputs(params: PredictParams) -> list[InputImage]:
     """List the images and, unless bad ones are to be skipped, check all of them.
 
-    Parameters
-    ----------
-    params : PredictParams
-        Where the images are.
+    In: where to look: a file, folder, pattern, zip archive or URL.
+    Out: at least one image.
 
-    Returns
-    -------
-    list of InputImage
-        At least one. Files in the output folder are results of an earlier run, not images.
-
-    Raises
-    ------
-    KaryosegError
-        If there is no image, or one report of all bad ones.
+    Results of an earlier run in the same folder are not taken for images. All
+    images that cannot be segmented are reported together, before the first is.
     """
     if params.input is None:
         raise KaryosegError(
@@ -56,7 +50,7 @@ def find_inputs(params: PredictParams) -> list[InputImage]:
     images = find_images(params.input, exclude=params.output)
     problems = Problems()
     if params.on_bad_image == "stop":
-        for image in tqdm(images, desc="check", unit="image", disable=None, leave=False):
+        for image in Progress(images, desc="checking images", unit="image"):
             try:
                 select_channels(read_input(image.path, params.axes).array, params.channels, "keep", where=image.path)
             except KaryosegError as error:
@@ -67,26 +61,23 @@ def find_inputs(params: PredictParams) -> list[InputImage]:
 
 
 def predict_images(inputs: list[InputImage], params: PredictParams) -> dict[str, Lazy[Outcome]]:
-    """Prepare the prediction of each image.
+    """Segment each image and lay out the result in the files that Fiji and QuPath open.
 
-    Parameters
-    ----------
-    inputs : list of InputImage
-        From :func:`find_inputs`.
-    params : PredictParams
-        Model and options.
+    In: the images and a model folder; neither data nor parameters of the
+    training are needed.
+    Out: per image a label image, ImageJ ROIs, GeoJSON and an overlay, on the
+    grid of the image.
 
-    Returns
-    -------
-    dict of str to Lazy
-        By stem, computed by the dataset one at a time.
+    Images are computed while they are saved, as many at once as there are
+    cores, and finished ones are skipped when the run is repeated.
     """
     segmenter = load_segmenter(params.model)
+    runs_in = segmenter.use(params.engine, params.precision)
     options = params.model_dump(mode="json", exclude=_NOT_RESULTS)
     return {
         image.stem: Lazy(
             partial(_predict_one, segmenter, image, params),
-            fingerprint(image.path, image.stamp, segmenter.fingerprint, options),
+            fingerprint(image.path, image.stamp, segmenter.fingerprint, runs_in, options),
         )
         for image in inputs
     }
@@ -95,19 +86,11 @@ def predict_images(inputs: list[InputImage], params: PredictParams) -> dict[str,
 def collect_objects(
     predictions: dict[str, Lazy[StoredPrediction]], inputs: list[InputImage]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Put the object tables of all finished images in the output folder together.
+    """Put the measurements of all finished images in the output folder into one table.
 
-    Parameters
-    ----------
-    predictions : dict of str to Lazy
-        The output folder, earlier runs included.
-    inputs : list of InputImage
-        Images of this run.
-
-    Returns
-    -------
-    tuple of DataFrame
-        The same table twice, for CSV and Parquet: column ``image`` (stem), then the measurements.
+    In: the output folder, results of earlier runs included.
+    Out: one row per object with its image, size, shape and intensity; the same
+    table as CSV and as Parquet.
     """
     earlier = sorted(predictions.keys() - {image.stem for image in inputs})
     if earlier:
@@ -115,7 +98,7 @@ def collect_objects(
             "objects.csv also has %d image(s) of earlier runs in this folder: %s", len(earlier), earlier[:10]
         )
     tables = []
-    for stem, stored in predictions.items():
+    for stem, stored in Progress(predictions.items(), desc="collecting objects", unit="image"):
         table = stored().table
         table.insert(0, "image", pd.Series([stem] * len(table), dtype="str", index=table.index))
         tables.append(table)
@@ -144,14 +127,16 @@ def _segment(segmenter: Segmenter, source: InputImage, params: PredictParams) ->
         scale={"auto": None, "none": 1.0}.get(params.scale) if isinstance(params.scale, str) else params.scale,
         channels=params.channels,
     )
-    predicted = segmenter.predict(
-        prepared,
-        scale=scale,
-        out_shape=(image.shape[0], image.shape[1]),
-        prob_thresh=params.prob_thresh,
-        nms_thresh=params.nms_thresh,
-    )
-    labels = relabel(remove_small(predicted.labels, params.min_area))
+    with _ROOM.take(prepared.size):
+        labels = segmenter.predict(
+            prepared,
+            scale=scale,
+            out_shape=(image.shape[0], image.shape[1]),
+            prob_thresh=params.prob_thresh,
+            nms_thresh=params.nms_thresh,
+        ).labels
+    if params.min_area:
+        labels = relabel(remove_small(labels, params.min_area))
     info = {"source": source.path, "model": params.model, "scale": scale, "pixel_size_um": pixel_size}
     table = measure_objects(labels, image, pixel_size)
     return PredictionResult(labels, image, table, pixel_size, info, params.overlay)

@@ -10,18 +10,7 @@ from karyoseg.pipelines.predict.nodes import collect_objects, find_inputs, predi
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Create the predict pipeline.
-
-    Parameters
-    ----------
-    **kwargs
-        Ignored.
-
-    Returns
-    -------
-    Pipeline
-        Input images to label images, ROIs, GeoJSON, previews and one object table.
-    """
+    """Segment a user's images and measure the objects."""
     return Pipeline(
         [
             Node(find_inputs, "params:predict", "predict_inputs", name="find_inputs"),
@@ -32,6 +21,5 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 ["objects_csv", "objects_parquet"],
                 name="collect_objects",
             ),
-        ],
-        tags="predict",
+        ]
     )

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from karyoseg.core.errors import KaryosegError, Problems
 from karyoseg.core.labels import fill_holes, relabel, remove_small
 from karyoseg.core.lazy import Lazy, fingerprint
 from karyoseg.core.preparation import ImageFacts, Preparation, scale_from_estimate
+from karyoseg.core.progress import Progress
 from karyoseg.core.size import median_diameter, resize_labels
 from karyoseg.core.splits import EXCLUDED, TRAIN, make_splits
 from karyoseg.params.preprocess import PreprocessParams
@@ -23,7 +23,14 @@ Partitions = dict[str, Lazy[np.ndarray]]
 
 
 def split_samples(manifest: pd.DataFrame, params: PreprocessParams) -> pd.DataFrame:
-    """Divide the labelled samples into train, val and test."""
+    """Divide the labelled samples into train, val and test.
+
+    In: the manifest.
+    Out: the split of each sample.
+
+    A published test split stays as it is. Groups stay together, classes are
+    spread evenly, and the same seed gives the same split.
+    """
     splits = make_splits(manifest, **params.splits.model_dump())
     counts = splits["split"].value_counts()
     logger.info("Splits: %s", ", ".join(f"{name} {n}" for name, n in counts.items()))
@@ -37,13 +44,20 @@ def measure_samples(
     labels: Partitions,
     params: PreprocessParams,
 ) -> pd.DataFrame:
-    """Measure nucleus sizes and decide the scale of each sample; report every sample that cannot be prepared."""
+    """Measure nucleus sizes and decide by how much each sample is scaled.
+
+    In: images, labels and splits.
+    Out: the manifest with diameter and scale.
+
+    Test images are measured as in prediction, without their labels. All samples
+    that cannot be prepared are reported together.
+    """
     recipe = params.preparation()
     table = manifest.merge(splits[["id", "split"]], on="id", suffixes=("_published", ""))
     table = table[table["split"] != EXCLUDED].drop(columns="split_published")
     problems = Problems()
     rows = []
-    for row in tqdm(_records(table), desc="measure", unit="sample", disable=None, leave=False):
+    for row in Progress(_records(table), desc="measuring nuclei", unit="sample"):
         key = row["id"]
         if key not in images or key not in labels:
             problems.add(key, "in the manifest, but its files are missing", "image and label", "Run download again.")
@@ -94,7 +108,11 @@ def _with_consistent_channels(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def prepare_images(manifest: pd.DataFrame, images: Partitions, params: PreprocessParams) -> Partitions:
-    """Select channels, rescale and normalise the images."""
+    """Select channels, rescale and normalise the images: what the network gets to see.
+
+    In: images as published, and their scales.
+    Out: float32 images in which the low and the high percentile are 0 and 1.
+    """
     recipe = params.preparation()
 
     def prepare(key: str, scale: float) -> np.ndarray:
@@ -107,7 +125,14 @@ def prepare_images(manifest: pd.DataFrame, images: Partitions, params: Preproces
 
 
 def prepare_labels(manifest: pd.DataFrame, labels: Partitions, params: PreprocessParams) -> Partitions:
-    """Bring the label images to the grid of the prepared images, and clean them."""
+    """Bring the label images to the grid of the prepared images, and clean them.
+
+    In: labels as published, and the scales of their images.
+    Out: label images of the same size as the prepared images, without holes and
+    tiny objects.
+
+    They are for training; evaluation compares with the labels as published.
+    """
 
     def prepare(key: str, scale: float) -> np.ndarray:
         return _clean(labels[key](), scale, params.fill_holes, params.min_area)

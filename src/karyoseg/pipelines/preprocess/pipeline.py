@@ -10,7 +10,7 @@ from .nodes import measure_samples, prepare_images, prepare_labels, split_sample
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Split, measure, rescale and normalise."""
+    """Split the samples, measure their nuclei, and bring images and labels to the form the network needs."""
     return Pipeline(
         [
             Node(split_samples, ["manifest", "params:preprocess"], "splits", name="split_samples"),
@@ -32,6 +32,5 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 "primary_labels",
                 name="prepare_labels",
             ),
-        ],
-        tags="preprocess",
+        ]
     )

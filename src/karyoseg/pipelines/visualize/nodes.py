@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
 from karyoseg.core.errors import Problems
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.plots import ap_plot, case_panel, gallery, learning_curves, size_histogram
 from karyoseg.core.plots.canvas import shorten
-from karyoseg.core.report import COLUMN_NAMES, Report, package_versions, picture, render_report
+from karyoseg.core.progress import Progress
+from karyoseg.core.provenance import package_versions
+from karyoseg.core.report import COLUMN_NAMES, Report, picture, render_report
 from karyoseg.core.report_tables import (
     count_samples,
     object_diameters,
@@ -44,7 +45,14 @@ def visualize(
     params: VisualizeParams,
     parameters: dict[str, Any],
 ) -> tuple[dict[str, Figure], str]:
-    """Draw all figures and write the report around them."""
+    """Draw all figures and write the report around them.
+
+    In: images, labels and predictions, metrics, training history and
+    parameters.
+    Out: figures of the worst and the best images with their errors, of scores
+    and losses; and one HTML file that holds all of it and opens without
+    network.
+    """
     chosen = select_cases(per_image, params.rank_by, params.n_worst, params.n_best, params.ids)
     _check_available(per_image, images, labels, predictions)
     scores = per_image.assign(id=per_image["id"].astype(str)).set_index("id")
@@ -97,7 +105,7 @@ def _draw_cases(
 ) -> Iterator[Drawing]:
     """Draw one panel per image, reading one image at a time."""
     score = rows.columns[-1]
-    ids = tqdm(rows.index, desc=f"draw {section}", disable=None, leave=False)
+    ids = Progress(rows.index, desc=f"drawing {section}", unit="image")
     for rank, name in enumerate(ids, start=1):
         row = rows.loc[name]
         title = f"{name}  ·  {row['class']}  ·  {COLUMN_NAMES[score]} {row[score]:.2f}"
@@ -107,8 +115,9 @@ def _draw_cases(
 
 
 def _draw_sizes(labels: Partitions, predictions: Partitions) -> Drawing:
-    truth = np.concatenate([np.empty(0), *(object_diameters(labels[name]()) for name in predictions)])
-    found = np.concatenate([np.empty(0), *(object_diameters(part()) for part in predictions.values())])
+    shown = Progress(predictions, desc="measuring nuclei", unit="image")
+    pairs = [(object_diameters(labels[name]()), object_diameters(predictions[name]())) for name in shown]
+    truth, found = (np.concatenate([np.empty(0), *parts]) for parts in zip(*pairs, strict=True))
     figure = size_histogram({"truth": truth, "prediction": found})
     return "sizes.png", figure, "Diameters of circles of the same area, in the evaluated images."
 

@@ -31,8 +31,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "parameters": "parameters",
                 },
                 ["figures", "report"],
-                name="visualize",
+                name="write_report",
             ),
-        ],
-        tags="visualize",
+        ]
     )
