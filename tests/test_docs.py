@@ -19,6 +19,8 @@ from kedro.framework.startup import bootstrap_project
 from kedro.validation.exceptions import ParameterValidationError
 from kedro.validation.type_extractor import TypeExtractor
 
+from karyoseg.cli import cli
+
 PROJECT = Path(__file__).parents[1]
 PAGES = sorted([PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")])
 INVENTED = {"my-nuclei"}  # environments that a page makes up
@@ -74,6 +76,17 @@ def test_what_is_shown_as_a_mistake_is_one() -> None:
     assert WRONG_ON_PURPOSE in commands()
     with pytest.raises((ParameterValidationError, ValueError), match="epoch"):
         check_run(WRONG_ON_PURPOSE)
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in commands() if c.split()[:1] == ["kedro"] and c.split()[1] in {*cli.commands} - {"run"}]
+)
+def test_commands_of_the_project_exist(command: str) -> None:
+    group: click.Command = cli
+    words = shlex.split(command)[1:]
+    while isinstance(group, click.Group):
+        group = group.commands[words.pop(0)]
+    group.make_context(command, words)
 
 
 def test_unknown_options_would_be_noticed() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import pkgutil
-from collections.abc import Sequence
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -13,6 +16,8 @@ from kedro.framework.cli.project import run as kedro_run
 import karyoseg.pipelines
 from karyoseg.cli.errors import with_readable_errors
 from karyoseg.core.errors import KaryosegError
+
+_INTERRUPTED = 130
 
 
 def check_pipelines(names: Sequence[str]) -> None:
@@ -32,6 +37,26 @@ def check_pipelines(names: Sequence[str]) -> None:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise KaryosegError(f"pipeline '{unknown[0]}': does not exist; needed: one of {', '.join(known)}.")
+
+
+@contextmanager
+def _stopped_orderly() -> Iterator[None]:
+    """Leave on Ctrl-C, and on the SIGTERM of batch systems and containers, with what is on disk in order."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    usual = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        from karyoseg.hooks import run_hooks
+
+        run_hooks.interrupted()
+        click.echo("Interrupted. The same command continues where this run stopped.", err=True)
+        sys.exit(_INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGTERM, usual)
 
 
 def adapt(command: click.Command) -> click.Command:
@@ -57,7 +82,8 @@ def adapt(command: click.Command) -> click.Command:
         # --pipeline NAME is what everybody types; to Kedro it is the deprecated form of --pipelines NAME.
         names = [*([pipeline] if pipeline else []), *pipelines]
         check_pipelines(names)
-        return callback(pipeline=None, pipelines=names, **options)
+        with _stopped_orderly():
+            return callback(pipeline=None, pipelines=names, **options)
 
     return click.Command(
         name=command.name,

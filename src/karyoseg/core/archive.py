@@ -17,10 +17,9 @@ from lzma import LZMAError
 from pathlib import Path
 from typing import IO, Any
 
-from tqdm import tqdm
-
 from karyoseg.core.archive_members import plan_members, tar_members, zip_members
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.progress import Progress
 
 MARKER = ".karyoseg-extracted.json"
 """Written last: a folder without it was not unpacked completely by this module."""
@@ -189,7 +188,7 @@ def _unpack(archive: Path, part: Path, max_files: int, max_bytes: int) -> None:
         plan = plan_members(members, archive.name, max_files, max_bytes)
         if not plan:
             raise EOFError("it holds no files")
-        for member in tqdm(plan, desc=f"unpacking {archive.name}", unit="file", disable=None):
+        for member in Progress(plan, desc=f"unpacking {archive.name}", unit="file"):
             target = part / member.name
             with opened.open(member.handle) if is_zip else opened.extractfile(member.handle) as source:
                 _write(source, target, member.size)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from karyoseg.core.archive import file_sha256
 from karyoseg.core.errors import KaryosegError, Problem, ProblemReport, Problems
 from karyoseg.core.images import ImageError
 from karyoseg.core.labels import n_objects
+from karyoseg.core.progress import Progress
 from karyoseg.core.sources.base import SampleRecord, Source
 
 MANIFEST_COLUMNS = (
@@ -120,7 +120,7 @@ def inspect_source(source: Source) -> tuple[pd.DataFrame, Problems]:
     problems = Problems()
     problems.extend(list(source.problems))
     rows = []
-    for record in tqdm(source.records, desc="checking samples", unit="sample", disable=None):
+    for record in Progress(source.records, desc="checking samples", unit="sample"):
         try:
             row, found = _describe(source, record)
         except ProblemReport as error:

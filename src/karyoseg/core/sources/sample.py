@@ -18,6 +18,7 @@ import numpy.typing as npt
 import tifffile
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.progress import Progress
 from karyoseg.core.synthetic import SAMPLE_CLASSES, draw_scene, render_scene
 from karyoseg.core.synthetic.presets import CAMERA_PIXEL_UM
 
@@ -91,8 +92,9 @@ def write_sample(path: Path, *, n_train: int = 24, n_test: int = 8, size: int = 
         )
     real = _real_sample()
     samples = _synthetic_samples(n_train, n_test, size, seed)
+    shown = Progress(samples, desc="generating images", unit="image", total=n_train + n_test)
     try:
-        _write_archive(Path(path), samples, real)
+        _write_archive(Path(path), iter(shown), real)
     except OSError as error:
         raise KaryosegError(
             f"Cannot write {path}: {error.strerror}. Needed: a writable folder with space. "
