@@ -1,12 +1,13 @@
 """Run all cases, both sides alternating, and print the ratios.
 
-Usage: python -m benchmarks [--runs 5] [--json FILE] [CASE ...]
+Usage: python -m benchmarks [--runs 5] [--model FOLDER] [--json FILE] [CASE ...]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import CASES
+from benchmarks.inputs import MODEL
 
 SIDES = ("karyoseg", "stardist")
 
@@ -75,8 +77,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", choices=[*CASES, []], default=[])
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--model", help="folder of the model to predict with; default: that of BBBC038")
     parser.add_argument("--json", type=Path, default=Path("data/08_reporting/benchmarks.json"))
     arguments = parser.parse_args()
+    if arguments.model:
+        os.environ[MODEL] = arguments.model
     rows = []
     print(f"{'case':<14}{'unit':>10}{'karyoseg':>11}{'stardist':>11}{'ratio':>8}{'peak GB':>16}")
     for case in arguments.cases or CASES:

@@ -10,34 +10,23 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from benchmarks import prediction
+from benchmarks.inputs import BATCH, EPOCH_STEPS, PATCH, SEED, Side, scenes, training_params
 from karyoseg.core.augment import Augmenter
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.normalise import normalise
-from karyoseg.core.synthetic import SAMPLE_CLASSES, draw_scene, render_scene
 from karyoseg.models.base import LabelledSamples
-from karyoseg.params.train import TrainParams
 
-SEED = 0
-BATCH, PATCH, STEPS = 4, 256, 8
-EPOCH_STEPS = 40  # enough to make what happens once per epoch count little
+STEPS = 8
 POLICY = [
     {"name": "flip", "axes": "yx", "p": 0.5},
     {"name": "rotate90", "p": 0.75},
     {"name": "brightness", "factor": [0.6, 2.0], "p": 1.0},
     {"name": "intensity_shift", "offset": [-0.2, 0.2], "p": 1.0},
 ]
-Side = Callable[[], float]
-
-
-def scenes(n: int, shape: tuple[int, int]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Draw seeded raw images with labels."""
-    rng = np.random.default_rng(SEED)
-    kinds = list(SAMPLE_CLASSES)
-    return [render_scene(draw_scene(kinds[i % len(kinds)], shape, rng)[0], rng) for i in range(n)]
 
 
 def plain_augmenter(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -47,11 +36,6 @@ def plain_augmenter(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, 
     if flip:
         image, labels = image[::-1], labels[::-1]
     return image * np.random.uniform(0.6, 2) + np.random.uniform(-0.2, 0.2), labels  # noqa: NPY002
-
-
-def training_params() -> TrainParams:
-    """Network and batch of the default model."""
-    return TrainParams(epochs=1, steps_per_epoch=EPOCH_STEPS, batch_size=BATCH, patch_size=[PATCH, PATCH])
 
 
 def loading_karyoseg() -> Side:
@@ -153,62 +137,11 @@ def training_stardist() -> Side:
     return work
 
 
-def prediction_karyoseg() -> Side:
-    """Normalise and segment images of several sizes, not rescaled, by our segmenter."""
-    from karyoseg.models.stardist import StarDistSegmenter
-
-    segmenter = StarDistSegmenter.load(model_folder())
-    images = prediction_images()
-
-    def work() -> float:
-        for image in images:
-            prepared, _ = segmenter.prepare(image, scale=1.0)
-            segmenter.predict(prepared)
-        return sum(image.size for image in images) / 1e6
-
-    return work
-
-
-def prediction_stardist() -> Side:
-    """Normalise and segment the same images, by ``predict_instances``."""
-    from csbdeep.utils import normalize
-    from stardist.models import StarDist2D
-
-    folder = model_folder()
-    model = StarDist2D(None, name=folder.name, basedir=str(folder.parent))
-    images = prediction_images()
-
-    def work() -> float:
-        for image in images:
-            model.predict_instances(normalize(image, 1, 99.8))
-        return sum(image.size for image in images) / 1e6
-
-    return work
-
-
-def prediction_images() -> list[np.ndarray]:
-    """Images of the sizes found in BBBC038."""
-    shapes = [(256, 256), (256, 320), (360, 360), (520, 696), (512, 640), (1024, 1024)]
-    return [image for shape in shapes for image, _ in scenes(1, shape)]
-
-
-def model_folder() -> Path:
-    """Folder of the trained model if there is one, else of an untrained network of the same size."""
-    trained = Path("data/06_models/bbbc038")
-    if (trained / "weights_best.h5").is_file():
-        return trained
-    from karyoseg.models.stardist.network import build
-
-    folder = Path(tempfile.mkdtemp()) / "untrained"
-    network: Any = build(training_params().config2d(1), folder)
-    network.keras_model.save_weights(str(folder / "weights_best.h5"))
-    (folder / "thresholds.json").write_text('{"prob": 0.5, "nms": 0.4}')
-    return folder
-
-
 #: case -> (unit, karyoseg side, stardist side)
 CASES: dict[str, tuple[str, Callable[[], Side], Callable[[], Side]]] = {
     "data loading": ("batches/s", loading_karyoseg, loading_stardist),
     "training": ("steps/s", training_karyoseg, training_stardist),
-    "prediction": ("Mpx/s", prediction_karyoseg, prediction_stardist),
+    "prediction": ("Mpx/s", prediction.images_karyoseg, prediction.images_stardist),
+    "folder": ("images/s", prediction.folder_karyoseg, prediction.folder_stardist),
+    "large image": ("Mpx/s", prediction.large_karyoseg, prediction.large_stardist),
 }

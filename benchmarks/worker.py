@@ -6,28 +6,28 @@ peak memory [GB].
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 import sys
 import time
 
 from benchmarks.cases import CASES
-from karyoseg.hooks import peak_memory_gb
+from karyoseg.core.hardware import peak_memory_gb
 
 
 def main(case: str, side: str) -> None:
     """Serve runs of one side until standard input closes."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what libraries print and log is no answer
     _, ours, plain = CASES[case]
-    with contextlib.redirect_stdout(sys.stderr):
-        work = (ours if side == "karyoseg" else plain)()
-        work()  # warm-up: graph building is not what is compared
-    print("ready", flush=True)
+    work = (ours if side == "karyoseg" else plain)()
+    work()  # warm-up: graph building is not what is compared
+    answers.write("ready\n")
     for _ in sys.stdin:
         started = time.perf_counter()
-        with contextlib.redirect_stdout(sys.stderr):
-            amount = work()
+        amount = work()
         seconds = time.perf_counter() - started
-        print(json.dumps({"amount": amount, "seconds": seconds, "peak_gb": peak_memory_gb()}), flush=True)
+        answers.write(json.dumps({"amount": amount, "seconds": seconds, "peak_gb": peak_memory_gb()}) + "\n")
 
 
 if __name__ == "__main__":

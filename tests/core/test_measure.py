@@ -1,4 +1,4 @@
-"""Measurements against numbers worked out by hand."""
+"""Measurements against numbers worked out by hand, and against scikit-image."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage as ndi
 from skimage.draw import ellipse
+from skimage.measure import label as label_regions
+from skimage.measure import regionprops_table
 
+from karyoseg.core import regions
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.measure import measure_objects
 
@@ -113,3 +117,58 @@ def test_image_that_does_not_fit_is_refused(labels):
         measure_objects(labels.astype(float))
     with pytest.raises(KaryosegError, match="positive"):
         measure_objects(labels, pixel_size_um=0.0)
+
+
+SAME = {
+    "label": "label",
+    "y": "centroid-0",
+    "x": "centroid-1",
+    "area_px": "area",
+    "equivalent_diameter_px": "equivalent_diameter_area",
+    "major_axis_px": "axis_major_length",
+    "minor_axis_px": "axis_minor_length",
+    "perimeter_px": "perimeter",
+    "eccentricity": "eccentricity",
+    "solidity": "solidity",
+    "bbox_y0": "bbox-0",
+    "bbox_x0": "bbox-1",
+    "bbox_y1": "bbox-2",
+    "bbox_x1": "bbox-3",
+    "intensity_mean": "intensity_mean",
+    "intensity_min": "intensity_min",
+    "intensity_max": "intensity_max",
+    "intensity_std": "intensity_std",
+}
+
+
+def blobs(seed, smooth, level, connectivity):
+    noise = np.random.default_rng(seed).normal(size=(150, 170))
+    return label_regions(ndi.gaussian_filter(noise, smooth) > level, connectivity=connectivity)
+
+
+@pytest.mark.parametrize("block", [regions._BLOCK, 500])
+@pytest.mark.parametrize("form", [(3, 0.02, 1), (1, 0.05, 2), (0, 0.5, 2), (0, 1.2, 1)])
+def test_as_scikit_image(form, block, monkeypatch):
+    monkeypatch.setattr(regions, "_BLOCK", block)
+    labels = blobs(len(str(form)), *form)
+    image = np.random.default_rng(1).integers(0, 60_000, labels.shape).astype(np.uint16)
+    table = measure_objects(labels, image)
+    names = sorted({name.split("-")[0] for name in SAME.values()} | {"orientation"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = pd.DataFrame(regionprops_table(labels, image, properties=names))
+    assert len(table) > 20
+    for ours, theirs in SAME.items():
+        np.testing.assert_allclose(table[ours], expected[theirs], rtol=1e-9, atol=1e-6, err_msg=ours)
+    np.testing.assert_allclose(table["intensity_sum"], expected["intensity_mean"] * expected["area"])
+    long = table["eccentricity"] > 0.1  # a round object has no direction
+    turned = np.abs(table["orientation"] - expected["orientation"])[long]
+    np.testing.assert_allclose(np.minimum(turned, np.pi - turned), 0, atol=1e-6)
+
+
+def test_first_column_of_a_view_is_no_other_row():
+    labels = np.zeros((6, 8), int)
+    labels[1:3, 6:] = 1
+    labels[2:4, :2] = 1  # follows in memory
+    assert measure_objects(labels[:, ::1]).loc[0, ["bbox_x0", "bbox_x1", "area_px"]].tolist() == [0, 8, 8]
+    assert measure_objects(labels.T).loc[0, ["bbox_y0", "bbox_y1", "area_px"]].tolist() == [0, 8, 8]

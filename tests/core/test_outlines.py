@@ -13,6 +13,7 @@ from roifile import ROI_TYPE, ImagejRoi, roiread
 from shapely.geometry import shape
 from skimage.draw import ellipse
 
+from karyoseg.core import outlines
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.measure import measure_objects
 from karyoseg.core.outlines import (
@@ -66,6 +67,16 @@ def test_even_noise_gives_valid_outlines(seed):
     # Holes, holes in several pieces, pieces that touch at corners, negative labels, borders, 1-pixel images.
     rng = np.random.default_rng(seed)
     assert_exact(rng.integers(-1, rng.integers(2, 5), rng.integers(1, 14, 2)))
+
+
+def test_tracing_and_polygonizing_give_the_same(monkeypatch):
+    labels = ellipses(2)
+    traced = label_outlines(labels)
+    nothing = np.empty(0, np.intp), np.empty((0, 2), np.intp), np.empty(0, np.intp)
+    monkeypatch.setattr(outlines, "trace_single_rings", lambda *_: nothing)
+    assert {key: shape.wkb for key, shape in label_outlines(labels).items()} == {
+        key: shape.wkb for key, shape in traced.items()
+    }
 
 
 def test_outlines_of_tall_images_do_not_depend_on_blocks(monkeypatch):

@@ -157,13 +157,13 @@ def test_fine_tuning_a_pretrained_model(
     server: Server, samples: Callable, options: Callable, tmp_path: Path, trained: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from karyoseg.models.stardist import StarDistSegmenter, fitting
+    from karyoseg.models.stardist.network import open_folder
 
     monkeypatch.setattr(fitting, "pretrained_folder", partial(pretrained_folder, base_url=server.url))
     model = StarDistSegmenter(tmp_path / "tuned")
     init = {"name": "pretrained", "model": NAME}
     settings = options(init=init, epochs=1, steps_per_epoch=1, learning_rate=1e-9)
     model.fit(samples(range(2)), samples(range(100, 101)), None, settings)
-    for one, other in zip(
-        model.network.keras_model.get_weights(), trained.network.keras_model.get_weights(), strict=True
-    ):
+    tuned, start = (open_folder(one.directory).keras_model.get_weights() for one in (model, trained))
+    for one, other in zip(tuned, start, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)

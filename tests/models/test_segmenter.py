@@ -28,17 +28,20 @@ def copy_with(trained: StarDistSegmenter, folder: Path, **training: Any) -> Star
     return StarDistSegmenter.load(folder)
 
 
+@pytest.mark.parametrize("engine", ["keras", "openvino"])
 def test_the_folder_opens_with_plain_stardist_and_gives_the_same_labels(
-    trained: StarDistSegmenter, sample: Callable, tmp_path: Path
+    trained: StarDistSegmenter, sample: Callable, tmp_path: Path, engine: str
 ) -> None:
     from stardist.models import StarDist2D
 
     trained.save(tmp_path / "model")
+    model = StarDistSegmenter.load(tmp_path / "model")
+    model.use(engine, "f32")
     plain = StarDist2D(None, name="model", basedir=str(tmp_path))
     assert plain.thresholds._asdict() == trained.thresholds
     for seed in range(200, 204):
         image, truth = sample(seed)
-        found = trained.predict(image)
+        found = model.predict(image)
         labels, details = plain.predict_instances(image)
         np.testing.assert_array_equal(found.labels, labels)
         np.testing.assert_allclose(found.prob, details["prob"], rtol=1e-5)
@@ -61,24 +64,22 @@ def test_rows_of_a_prediction_belong_to_its_labels(trained: StarDistSegmenter, s
 
 
 @pytest.mark.parametrize("shape", [(300, 268), (513, 300)])
-@pytest.mark.parametrize("limit", [1e6, 2e5])
+@pytest.mark.parametrize("n_tiles", [(1, 3), (3, 2), (9, 5)])
 def test_tiled_prediction_equals_that_of_the_whole_image(
-    trained: StarDistSegmenter, sample: Callable, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int], limit: float
+    trained: StarDistSegmenter,
+    sample: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+    shape: tuple[int, int],
+    n_tiles: tuple[int, int],
 ) -> None:
-    from karyoseg.core import tiling
-    from karyoseg.models.stardist import network
+    from karyoseg.models.stardist import instances
 
+    model = StarDistSegmenter.load(trained.directory)
+    model.use("openvino", "f32")
     image, _ = sample(1, shape=shape)
-    whole = trained.predict(image)
-    asked = []
-
-    def small_tiles(shape: tuple[int, int], bytes_per_pixel: float, limit_bytes: float) -> tuple[int, int]:
-        asked.append(tiling.choose_tiles(shape, 100, limit, min_tile=64))
-        return asked[-1]
-
-    monkeypatch.setattr(network, "choose_tiles", small_tiles)
-    tiled = trained.predict(image)
-    assert np.prod(asked[0]) > 4
+    whole = model.predict(image)
+    monkeypatch.setattr(instances, "_n_tiles", lambda *_: n_tiles)
+    tiled = model.predict(image)
     np.testing.assert_array_equal(tiled.labels, whole.labels)
     np.testing.assert_allclose(tiled.prob, whole.prob, rtol=1e-4)
     assert whole.labels.max() > 20

@@ -32,9 +32,11 @@ def test_search_equals_brute_force_with_stardist(trained: Any, sample: Callable)
     """Predict at each pair of thresholds anew, match with StarDist's own matching."""
     from stardist.matching import matching_dataset
 
-    from karyoseg.models.stardist.network import candidates, suppress
+    from karyoseg.models.stardist.engines.keras import KerasEngine
+    from karyoseg.models.stardist.instances import candidates, suppress
+    from karyoseg.models.stardist.network import open_folder
 
-    network = trained.network
+    network = open_folder(trained.directory)
     # Noisy, so that the best thresholds are not trivial.
     rng = np.random.default_rng(1)
     pairs = [(image + rng.normal(0, 0.25, image.shape), labels) for image, labels in map(sample, range(300, 303))]
@@ -48,7 +50,7 @@ def test_search_equals_brute_force_with_stardist(trained: Any, sample: Callable)
             stats = [matching_dataset([t for _, t in pairs], found, iou, show_progress=False) for iou in IOUS]
             expected[nms, prob] = float(np.mean([s.accuracy for s in stats]))
 
-    found_at_lowest = [candidates(network, image, 0.1) for image, _ in pairs]
+    found_at_lowest = [candidates(KerasEngine(network), image, 0.1) for image, _ in pairs]
 
     def predict_at(nms: float) -> Iterator[tuple[np.ndarray, Prediction]]:
         for (_, truth), found in zip(pairs, found_at_lowest, strict=True):

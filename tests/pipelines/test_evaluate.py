@@ -32,6 +32,9 @@ class Thresholder:
         self.fingerprint = fingerprint
         self.calls = []
 
+    def use(self, engine, precision):
+        return f"{engine} {precision}"
+
     def predict(self, image, *, out_shape=None, scale=1.0, prob_thresh=None, nms_thresh=None):
         self.calls.append({"out_shape": out_shape, "scale": scale, "prob": prob_thresh, "nms": nms_thresh})
         rows, cols = ((np.arange(n) * scale).astype(int) for n in out_shape)

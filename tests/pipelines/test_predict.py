@@ -17,14 +17,17 @@ from kedro.runner import SequentialRunner
 from PIL import Image
 from pydantic import ValidationError
 from roifile import ImagejRoi
+from s3fs import S3FileSystem
 from skimage.measure import label
 
 from karyoseg.core.errors import KaryosegError, ProblemReport
 from karyoseg.core.normalise import select_channels
 from karyoseg.core.preparation import ImageFacts
+from karyoseg.core.storage import StorageError
 from karyoseg.datasets import CSVDataset, ParquetDataset, PredictionFolder
 from karyoseg.params.predict import PredictParams
 from karyoseg.pipelines.predict import create_pipeline, nodes
+from object_store import ObjectStore
 
 
 class Threshold:
@@ -34,6 +37,10 @@ class Threshold:
         self.fingerprint = "threshold"
         self.calls: list[tuple[str, ImageFacts, float | None]] = []
         self.fail_at = ""
+
+    def use(self, engine: str, precision: str) -> str:
+        """Say what was asked for."""
+        return f"{engine} {precision}"
 
     def prepare(
         self, image: np.ndarray, *, facts: ImageFacts, scale: float | None, channels: list[int] | None
@@ -139,6 +146,8 @@ def test_changed_image_parameter_or_model_is_predicted_again(model: Threshold, f
     model.fingerprint = "other"
     run(folder, tmp_path / "out", min_area=5)
     assert len(model.calls) == 7
+    run(folder, tmp_path / "out", min_area=5, engine="keras")
+    assert len(model.calls) == 10
 
 
 def test_options_reach_the_model(model: Threshold, folder: Path, tmp_path: Path) -> None:
@@ -208,6 +217,20 @@ def test_bad_images_can_be_skipped(model: Threshold, folder: Path, tmp_path: Pat
     assert len(run(folder, tmp_path / "out", on_bad_image="skip")) == 6
     problems = pd.read_csv(tmp_path / "out" / "problems.csv")
     assert sorted(Path(where).stem for where in problems["where"]) == ["colour", "empty", "nan", "text"]
+
+
+def test_a_store_that_fails_makes_no_bad_images(
+    model: Threshold, on_s3: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = on_s3.create_bucket("scans")
+    tifffile.imwrite(tmp_path / "a.tif", cells(1))
+    on_s3.client().upload_file(str(tmp_path / "a.tif"), "scans", "a.tif")
+    params = PredictParams(input=bucket, output=str(tmp_path), model="m", on_bad_image="skip")
+    (prediction,) = nodes.predict_images(nodes.find_inputs(params), params).values()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    S3FileSystem.clear_instance_cache()
+    with pytest.raises(StorageError, match="no answer from the store"):
+        prediction()
 
 
 def test_earlier_images_of_the_output_folder_stay(model: Threshold, folder: Path, tmp_path: Path) -> None:

@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from skimage.measure import regionprops_table
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.regions import Regions, find_regions
 
-_SHAPE = {
-    "label": "label",
-    "centroid-0": "y",
-    "centroid-1": "x",
-    "area": "area_px",
-    "equivalent_diameter_area": "equivalent_diameter_px",
-    "axis_major_length": "major_axis_px",
-    "axis_minor_length": "minor_axis_px",
-    "perimeter": "perimeter_px",
-    "eccentricity": "eccentricity",
-    "solidity": "solidity",
-    "orientation": "orientation",
-    "bbox-0": "bbox_y0",
-    "bbox-1": "bbox_x0",
-    "bbox-2": "bbox_y1",
-    "bbox-3": "bbox_x1",
-}
 _PLANE = 2
-_COUNTS = ("label", "area_px", "bbox_y0", "bbox_x0", "bbox_y1", "bbox_x1")
-_INTENSITY = ("intensity_mean", "intensity_min", "intensity_max", "intensity_std")
 _LENGTHS = ("equivalent_diameter", "major_axis", "minor_axis", "perimeter")
 
 
@@ -75,25 +55,10 @@ def measure_objects(
     >>> table.loc[0, ["label", "x", "area_px", "area_um2"]].tolist()
     [4.0, 1.5, 4.0, 1.0]
     """
-    values, objects = _compact(_checked_labels(labels))
-    intensities = None if image is None else _checked_image(image, objects.shape)
-    properties = sorted({name.split("-")[0] for name in _SHAPE})
-    if intensities is not None:
-        properties += _INTENSITY
-    with warnings.catch_warnings():
-        # One-pixel-wide objects have no convex hull in the plane; scikit-image then sets the solidity itself.
-        warnings.filterwarnings("ignore", message=".*convex hull.*")
-        raw = pd.DataFrame(regionprops_table(objects, intensities, properties=properties))
-    table = raw[list(_SHAPE)].rename(columns=_SHAPE).astype(dict.fromkeys(_SHAPE.values(), np.float64))
-    table = table.astype(dict.fromkeys(_COUNTS, np.int64))
-    if values is not None:
-        table["label"] = values[table["label"]]
-    height, width = objects.shape
-    table["touches_border"] = (
-        (table["bbox_y0"] == 0) | (table["bbox_x0"] == 0) | (table["bbox_y1"] == height) | (table["bbox_x1"] == width)
-    )
-    if intensities is not None:
-        table = table.join(_intensity_columns(raw, table["area_px"]))
+    regions = find_regions(_checked_labels(labels))
+    table = pd.DataFrame(_shapes(regions))
+    if image is not None:
+        table = table.assign(**_intensities(regions, _checked_image(image, regions.shape)))
     return table if pixel_size_um is None or np.isnan(pixel_size_um) else _with_um(table, pixel_size_um)
 
 
@@ -103,15 +68,7 @@ def _checked_labels(labels: ArrayLike) -> NDArray[np.integer]:
         raise KaryosegError(
             f"Label image has shape {array.shape} and type {array.dtype}; needed: integers of shape (Y, X)."
         )
-    return np.maximum(array, 0)
-
-
-def _compact(labels: NDArray[np.integer]) -> tuple[NDArray[np.integer] | None, NDArray[np.integer]]:
-    """Renumber labels if they are larger than the image has pixels: scikit-image's memory grows with them."""
-    if labels.max() <= labels.size:
-        return None, labels
-    values, index = np.unique(np.append(0, labels), return_inverse=True)
-    return values, index[1:].reshape(labels.shape)
+    return array
 
 
 def _checked_image(image: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -123,13 +80,46 @@ def _checked_image(image: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
     return array.astype(np.uint8) if array.dtype == bool else array
 
 
-def _intensity_columns(raw: pd.DataFrame, area: pd.Series) -> pd.DataFrame:
-    """Rename scikit-image's ``intensity_mean-0`` and add the sum."""
-    columns = {str(name): str(name).replace("-", "_") for name in raw if str(name).startswith(_INTENSITY)}
-    table = raw[list(columns)].rename(columns=columns).astype(np.float64)
-    means = [name for name in columns.values() if name.startswith("intensity_mean")]
-    sums = {name.replace("mean", "sum"): table[name] * area for name in means}
-    return table.assign(**sums)
+def _shapes(regions: Regions) -> dict[str, NDArray[Any]]:
+    """Columns that depend on the labels alone, with the definitions of scikit-image's ``regionprops``."""
+    area = regions.area
+    y, x, yy, xx, yx = regions.moments()
+    # Eigenvalues of the covariance: squared half axes of the ellipse, times 4.
+    middle, spread = (yy + xx) / 2, np.hypot((yy - xx) / 2, yx)
+    major, minor = middle + spread, np.maximum(middle - spread, 0)
+    round_ = (yy == xx) & (yx == 0)
+    top, left, bottom, right = regions.boxes()
+    height, width = regions.shape
+    return {
+        "label": regions.labels,
+        "y": y,
+        "x": x,
+        "area_px": area,
+        "equivalent_diameter_px": np.sqrt(4 * area / np.pi),
+        "major_axis_px": 4 * np.sqrt(major),
+        "minor_axis_px": 4 * np.sqrt(minor),
+        "perimeter_px": regions.perimeters(),
+        "eccentricity": np.sqrt(1 - np.divide(minor, major, out=np.ones_like(minor), where=major > 0)),
+        "solidity": area / regions.convex_areas(),
+        "orientation": np.where(round_, -np.pi / 4, np.arctan2(2 * yx, yy - xx) / 2),
+        "bbox_y0": top,
+        "bbox_x0": left,
+        "bbox_y1": bottom,
+        "bbox_x1": right,
+        "touches_border": (top == 0) | (left == 0) | (bottom == height) | (right == width),
+    }
+
+
+def _intensities(regions: Regions, image: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    channels = {"": image} if image.ndim == _PLANE else {f"_{i}": image[..., i] for i in range(image.shape[-1])}
+    measured = {suffix: regions.intensities(channel) for suffix, channel in channels.items()}
+    columns = {
+        f"intensity_{name}{suffix}": measured[suffix][name]
+        for name in ("mean", "min", "max", "std")
+        for suffix in channels
+    }
+    sums = {f"intensity_sum{suffix}": measured[suffix]["mean"] * regions.area for suffix in channels}
+    return columns | sums
 
 
 def _with_um(table: pd.DataFrame, pixel_size_um: float) -> pd.DataFrame:

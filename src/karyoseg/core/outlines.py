@@ -7,7 +7,6 @@ Coordinates are (x, y) in pixels on the lattice of pixel corners: the first pixe
 from __future__ import annotations
 
 import io
-import json
 import os
 import uuid
 import zipfile
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pandas as pd
 import shapely
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +23,7 @@ from roifile import ROI_TYPE, ImagejRoi
 from shapely.geometry import MultiPolygon, Polygon
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.rings import trace_single_rings
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "karyoseg/outlines")
 _MOVE, _LINE, _CLOSE = 0.0, 1.0, 4.0  # java.awt.geom.PathIterator, the notation of ImageJ's composite ROIs
@@ -60,23 +61,20 @@ def label_outlines(labels: ArrayLike) -> dict[int, Polygon | MultiPolygon]:
         raise KaryosegError(
             f"Label image has shape {array.shape} and type {array.dtype}; needed: integers of shape (Y, X)."
         )
-    padded = np.pad(np.maximum(array, 0), 1)
+    padded = np.zeros((array.shape[0] + 2, array.shape[1] + 2), array.dtype)
+    np.maximum(array, 0, out=padded[1:-1, 1:-1])
     owner_h, across = _edge_runs(padded)
     owner_v, down = _edge_runs(padded.T)
-    owner = np.concatenate([owner_h, owner_v])
-    segments = np.concatenate([across, down[..., ::-1]]).astype(np.float64) - 1  # the padding shifted them
-    values, index = np.unique(owner, return_inverse=True)
-    order = np.argsort(index, kind="stable")
-    lines = np.asarray(shapely.linestrings(segments[order]))
-    edges = np.asarray(shapely.multilinestrings(lines, indices=index[order]))
-    faces, index = shapely.get_parts(shapely.polygonize(edges[:, np.newaxis]), return_index=True)
-    x, y = np.floor(shapely.get_coordinates(shapely.point_on_surface(faces))).astype(int).T
-    inside = array[y, x] == values[index]  # the other faces are holes
-    shapes = shapely.normalize(shapely.multipolygons(faces[inside], indices=index[inside]))
-    return {
-        int(label): shape if len(shape.geoms) > 1 else shape.geoms[0]
-        for label, shape in zip(values, shapes, strict=True)
-    }
+    across, down = across - 1, down[..., ::-1] - 1  # the padding shifted them
+    values, owner = np.unique(np.concatenate([owner_h, owner_v]), return_inverse=True)
+    shapes = np.empty(len(values), object)
+    # Most objects are one piece without holes, which is quick.
+    simple, corners, ring = trace_single_rings(owner[: len(across)], owner[len(across) :], across, down)
+    shapes[simple] = shapely.polygons(shapely.linearrings(corners.astype(np.float64), indices=ring))
+    other = np.isin(owner, simple, invert=True)
+    shapes[np.unique(owner[other])] = _polygonized(array, values, owner[other], np.concatenate([across, down])[other])
+    shapes = shapely.normalize(shapes)
+    return {int(label): shape for label, shape in zip(values, shapes, strict=True)}
 
 
 def largest_piece(outline: Polygon | MultiPolygon) -> Polygon:
@@ -145,7 +143,7 @@ def to_geojson(
             {
                 "type": "Feature",
                 "id": str(uuid.uuid5(_NAMESPACE, f"{image}:{label}:{content.hex()}")),
-                "geometry": json.loads(geometry),
+                "geometry": orjson.loads(geometry),
                 "properties": properties,
             }
         )
@@ -229,6 +227,22 @@ def _edge_runs(padded: NDArray[np.integer]) -> tuple[NDArray[np.integer], NDArra
     return np.concatenate(owners), np.concatenate(segments)
 
 
+def _polygonized(
+    labels: NDArray[Any], values: NDArray[Any], owner: NDArray[np.intp], edges: NDArray[np.intp]
+) -> NDArray[np.object_]:
+    """Outlines of objects of any form from their edges, in order of their owners."""
+    kept, index = np.unique(owner, return_inverse=True)
+    order = np.argsort(index, kind="stable")
+    lines = np.asarray(shapely.linestrings(edges[order].astype(np.float64)))
+    nets = np.asarray(shapely.multilinestrings(lines, indices=index[order]))
+    faces, index = shapely.get_parts(shapely.polygonize(nets[:, np.newaxis]), return_index=True)
+    x, y = np.floor(shapely.get_coordinates(shapely.point_on_surface(faces))).astype(int).T
+    inside = labels[y, x] == values[kept][index]  # the other faces are holes
+    shapes = shapely.normalize(shapely.multipolygons(faces[inside], indices=index[inside]))
+    single = shapely.get_num_geometries(shapes) == 1
+    return np.where(single, shapely.get_geometry(shapes, 0), shapes)
+
+
 def _pieces(outline: Polygon | MultiPolygon) -> Sequence[Polygon]:
     return list(outline.geoms) if isinstance(outline, MultiPolygon) else [outline]
 
@@ -236,9 +250,13 @@ def _pieces(outline: Polygon | MultiPolygon) -> Sequence[Polygon]:
 def _measurements(table: pd.DataFrame | None) -> dict[int, dict[str, float]]:
     if table is None:
         return {}
-    numbers = table.select_dtypes(["number", "bool"]).drop(columns="label").astype(np.float64)
-    rows = zip(table["label"], numbers.to_dict("records"), strict=True)
-    return {int(label): {str(k): v for k, v in row.items() if np.isfinite(v)} for label, row in rows}
+    numbers = table.select_dtypes(["number", "bool"]).drop(columns="label")
+    names = [str(name) for name in numbers]
+    values = numbers.to_numpy(np.float64)
+    rows = [dict(zip(names, row, strict=True)) for row in values.tolist()]
+    for i in np.flatnonzero(~np.isfinite(values).all(axis=1)):
+        rows[i] = {name: value for name, value in rows[i].items() if np.isfinite(value)}
+    return dict(zip(table["label"].tolist(), rows, strict=True))
 
 
 def _roi(outline: Polygon | MultiPolygon, name: str) -> ImagejRoi:

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import orjson
 import pandas as pd
 from PIL import Image
-from skimage.color import hsv2rgb
-from skimage.segmentation import find_boundaries
 
 from karyoseg.core.image_files import ImageError
 from karyoseg.core.images import ImageFile, read_image
 from karyoseg.core.outlines import label_outlines, roi_zip_bytes, to_geojson, to_rois
-from karyoseg.core.previews import to_rgb8
+from karyoseg.core.previews import paint_outlines, to_rgb8
 from karyoseg.core.tiffs import encode_labels
 
 #: Files written per image.
 LABELS, ROIS, GEOJSON, OVERLAY = ".tif", ".rois.zip", ".geojson", ".png"
 _MAX_SIDE = 2048
-_GOLDEN_RATIO = 0.618033988749895
 
 
 @dataclass(frozen=True)
@@ -106,7 +103,7 @@ def result_files(result: PredictionResult, image_name: str) -> dict[str, bytes]:
     files = {
         LABELS: encode_labels(result.labels, result.pixel_size_um),
         ROIS: roi_zip_bytes(to_rois(outlines)),
-        GEOJSON: json.dumps(features, allow_nan=False).encode(),
+        GEOJSON: orjson.dumps(features),
     }
     return files | ({OVERLAY: overlay_png(result.image, result.labels)} if result.overlay else {})
 
@@ -134,10 +131,9 @@ def overlay_png(image: np.ndarray, labels: np.ndarray, max_side: int = _MAX_SIDE
         rows, columns = (np.arange(0, max(n // step, 1)) * step for n in labels.shape)
         image, labels = _block_mean(image, step), labels[np.ix_(rows, columns)]
     rgb = to_rgb8(image)
-    edges = find_boundaries(labels, mode="inner", background=0)
-    rgb[edges] = _label_colours(labels[edges])
+    paint_outlines(rgb, labels)
     buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, format="PNG")
+    Image.fromarray(rgb).save(buffer, format="PNG", compress_level=1)  # three times as fast, a fifth larger
     return buffer.getvalue()
 
 
@@ -147,10 +143,3 @@ def _block_mean(image: np.ndarray, step: int) -> np.ndarray:
     (height, down), (width, right) = sizes
     cut = image[: height * down, : width * right].reshape(height, down, width, right, *image.shape[2:])
     return cut.mean(axis=(1, 3), dtype=np.float32)
-
-
-def _label_colours(values: np.ndarray) -> np.ndarray:
-    """Give neighbours in number far apart hues, bright on any background."""
-    hue = (values * _GOLDEN_RATIO) % 1.0
-    hsv = np.stack([hue, np.full_like(hue, 0.85), np.ones_like(hue)], axis=-1)
-    return (hsv2rgb(hsv[np.newaxis])[0] * 255).astype(np.uint8) if values.size else np.empty((0, 3), np.uint8)

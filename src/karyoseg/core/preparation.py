@@ -156,7 +156,8 @@ class Preparation:
             Selected channels, rescaled, normalised.
         """
         selected = select_channels(image, self.channels, self.colour, where=where)
-        return normalise(resize_image(selected, scale), self.pmin, self.pmax, joint=self.joint)
+        resized = selected if scale == 1 else resize_image(selected, scale)
+        return normalise(resized, self.pmin, self.pmax, joint=self.joint)
 
 
 def scale_from_estimate(estimate: float, target: float) -> float:

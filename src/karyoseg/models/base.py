@@ -76,6 +76,9 @@ class Segmenter(Protocol):
     ) -> pd.DataFrame:
         """Train; return the history, one row per epoch."""
 
+    def use(self, engine: str = ..., precision: str = ...) -> str:
+        """Choose what runs the network (default ``auto``); return a text that identifies it beside `fingerprint`."""
+
     def prepare(
         self,
         image: np.ndarray,
@@ -95,7 +98,7 @@ class Segmenter(Protocol):
         prob_thresh: float | None = None,
         nms_thresh: float | None = None,
     ) -> Prediction:
-        """Segment a prepared image; the result lies on the grid before scaling, of shape `out_shape`."""
+        """Segment a prepared image, also in threads; the result lies on the grid before scaling, of `out_shape`."""
 
     def save(self, directory: Path) -> None:
         """Write the model into a folder."""

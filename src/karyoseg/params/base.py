@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
+
+#: What runs a network, and in which numbers it calculates.
+Engine = Literal["auto", "keras", "openvino"]
+Precision = Literal["auto", "f32", "bf16"]
 
 
 class Params(BaseModel):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from karyoseg.params.base import Params
+from karyoseg.params.base import Engine, Params, Precision
 
 
 class EvaluateParams(Params):
@@ -18,3 +18,9 @@ class EvaluateParams(Params):
     """Smallest object probability [0..1]; null takes the one optimised on the validation samples."""
     nms_thresh: float | None = Field(default=None, ge=0, le=1)
     """Largest overlap of two predicted objects [0..1]; null takes the one optimised likewise."""
+    engine: Engine = "auto"
+    """What runs the network: `keras` (TensorFlow), `openvino` (faster on a processor), or `auto`: the faster one whose
+    output is close enough to TensorFlow's for this model; with a GPU `keras`."""
+    precision: Precision = "auto"
+    """Numbers the network calculates with: `f32`, `bf16` (half the bits, twice as fast on processors made for it;
+    OpenVINO only), or `auto`: the faster one that is close enough."""

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from karyoseg.core.axes import parse_axes
 from karyoseg.core.errors import KaryosegError
-from karyoseg.params.base import Params
+from karyoseg.params.base import Engine, Params, Precision
 
 
 class PredictParams(Params):
@@ -17,9 +17,15 @@ class PredictParams(Params):
     input: str | None = None
     """Images: a folder, a pattern such as `scans/**/*.tif`, a file, a zip, or any of these as a URL."""
     output: str
-    """Folder for the results."""
+    """Folder for the results, or its URL."""
     model: str
-    """Folder of a trained model, or the name of a pretrained one such as `2D_versatile_fluo`."""
+    """Folder of a trained model, its URL, or the name of a pretrained one such as `2D_versatile_fluo`."""
+    engine: Engine = "auto"
+    """What runs the network: `keras` (TensorFlow), `openvino` (faster on a processor), or `auto`: the faster one whose
+    output is close enough to TensorFlow's for this model; with a GPU `keras`."""
+    precision: Precision = "auto"
+    """Numbers the network calculates with: `f32`, `bf16` (half the bits, twice as fast on processors made for it;
+    OpenVINO only), or `auto`: the faster one that is close enough."""
     axes: str | None = None
     """Axes of TIFF stacks that do not say themselves, such as `CYX`; null trusts the files."""
     channels: list[Annotated[int, Field(ge=0)]] | None = None

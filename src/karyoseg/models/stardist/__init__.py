@@ -7,7 +7,7 @@ References
 
 import os
 
-# TensorFlow reads it when it is imported: without it every run starts with a page of remarks on the hardware.
+# TensorFlow reads it when it is imported. Its errors also come as exceptions; its log calls remarks errors, too.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from karyoseg.models.stardist.segmenter import StarDistSegmenter

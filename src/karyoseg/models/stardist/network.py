@@ -1,33 +1,21 @@
-"""Building StarDist2D networks and predicting with them."""
+"""Building and opening StarDist2D networks in TensorFlow."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import logging
-import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import psutil
 import tensorflow as tf
-from stardist.geometry import dist_to_coord, polygons_to_label
 from stardist.models import Config2D, StarDist2D
-from stardist.nms import non_maximum_suppression_sparse
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.tiling import choose_tiles
-from karyoseg.models.base import Prediction
 
 logger = logging.getLogger(__name__)
-
-#: Working memory of the default network per input pixel, measured: 350 floats of 4 bytes.
-BYTES_PER_PIXEL = 1400
-_TILE_MEMORY = 2e9  # larger tiles are not faster
-_TILE_SHARE = 0.25  # of the memory that is free
 
 
 def _share_gpus() -> None:
@@ -105,78 +93,3 @@ def open_folder(directory: Path) -> StarDist2D:
             f"Restore the folder (dvc pull) or train again."
         ) from error
     return model
-
-
-def candidates(model: StarDist2D, image: np.ndarray, prob_thresh: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Predict all polygon candidates of an image, tile by tile if it is large.
-
-    Parameters
-    ----------
-    model : StarDist2D
-        Network.
-    image : (Y, X) or (Y, X, C) float32 ndarray
-        Prepared image.
-    prob_thresh : float
-        Smallest object probability, 0..1.
-
-    Returns
-    -------
-    prob : (n,) float32 ndarray
-        Object probability.
-    dist : (n, n_rays) float32 ndarray
-        Star distances [px].
-    points : (n, 2) int ndarray
-        Polygon centres (y, x) [px].
-    """
-    memory = min(_TILE_MEMORY, _TILE_SHARE * psutil.virtual_memory().available)
-    rows, columns = choose_tiles((image.shape[0], image.shape[1]), BYTES_PER_PIXEL, memory)
-    axes = "YX" if image.ndim == 2 else "YXC"  # noqa: PLR2004
-    tiles = (rows, columns) if axes == "YX" else (rows, columns, 1)
-    show = rows * columns > 4 and sys.stderr.isatty()  # noqa: PLR2004
-    prob, dist, points = model.predict_sparse(
-        image, prob_thresh=prob_thresh, axes=axes, n_tiles=tiles, show_tile_progress=show
-    )
-    return prob, dist, points
-
-
-def suppress(
-    prob: np.ndarray,
-    dist: np.ndarray,
-    points: np.ndarray,
-    *,
-    nms_thresh: float,
-    shape: tuple[int, int],
-    out_shape: tuple[int, int],
-) -> Prediction:
-    """Remove redundant candidates and draw the rest on the output grid.
-
-    Parameters
-    ----------
-    prob, dist, points : ndarray
-        See :func:`candidates`.
-    nms_thresh : float
-        Largest overlap of two instances kept, 0..1.
-    shape, out_shape : tuple of int
-        Size of the predicted image and of the output (Y, X) [px].
-
-    Returns
-    -------
-    Prediction
-        Instances of which at least one pixel is visible.
-    """
-    if len(prob) == 0:
-        n_rays = dist.shape[-1] if dist.ndim == 2 else 0  # noqa: PLR2004
-        return Prediction(
-            np.zeros(out_shape, np.int32), np.zeros((0, 2)), np.zeros(0, np.float32), np.zeros((0, 2, n_rays))
-        )
-    points, prob, dist, _ = non_maximum_suppression_sparse(dist, prob, points, nms_thresh=nms_thresh)
-    factor = np.divide(out_shape, shape)
-    points = (points + 0.5) * factor - 0.5
-    labels = polygons_to_label(dist, points, shape=out_shape, prob=prob, scale_dist=tuple(factor))
-    coordinates = dist_to_coord(dist, points, scale_dist=tuple(factor))
-    seen = np.unique(labels)
-    seen = seen[seen > 0]
-    renumber = np.zeros(len(prob) + 1, dtype=np.int32)
-    renumber[seen] = np.arange(1, len(seen) + 1)
-    kept = seen - 1
-    return Prediction(renumber[labels], points[kept], prob[kept], coordinates[kept])

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -17,17 +18,22 @@ import pandas as pd
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.preparation import ImageFacts, Preparation, scale_from_estimate
+from karyoseg.core.progress import Progress
 from karyoseg.models.base import Augment, LabelledSamples, Prediction
 from karyoseg.models.stardist.card import model_card
+from karyoseg.models.stardist.quiet import import_tensorflow
 
-if TYPE_CHECKING:  # TensorFlow is imported only when a network is needed
+if TYPE_CHECKING:  # TensorFlow is imported only when it is needed
     from stardist.models import StarDist2D
+
+    from karyoseg.models.stardist.engines import Choice, Engine
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS, CONFIG, THRESHOLDS = "weights_best.h5", "config.json", "thresholds.json"
 TRAINING, HISTORY, CARD = "training.json", "history.csv", "model_card.md"
 _UNKNOWN = ImageFacts()
+_OPENING = threading.Lock()
 #: Nuclei this much smaller or larger than those seen in training are still segmented without rescaling.
 _TOLERANCE = 1.3
 _FILES = (CONFIG, THRESHOLDS, WEIGHTS, TRAINING, HISTORY, CARD)
@@ -53,6 +59,8 @@ class StarDistSegmenter:
     def __init__(self, directory: Path, training: Mapping[str, Any] | None = None):
         self.directory = Path(directory)
         self.training: dict[str, Any] = dict(training or {})
+        self._choice: Choice | None = None
+        self._engine: Engine | None = None
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -145,12 +153,41 @@ class StarDistSegmenter:
         digest.update(json.dumps(self.preparation.to_dict(), sort_keys=True, default=str).encode())
         return digest.hexdigest()[:32]
 
-    @cached_property
-    def network(self) -> StarDist2D:
-        """The network; read on first use."""
-        from karyoseg.models.stardist.network import open_folder
+    def use(self, engine: str = "auto", precision: str = "auto") -> str:
+        """Choose what runs the network; see :func:`karyoseg.models.stardist.engines.choose`.
 
-        return open_folder(self.directory)
+        Parameters
+        ----------
+        engine : {"auto", "keras", "openvino"}
+            Engine.
+        precision : {"auto", "f32", "bf16"}
+            Numbers it calculates with.
+
+        Returns
+        -------
+        str
+            Engine and precision chosen, such as ``openvino bf16``.
+        """
+        choice = self._choose(engine, precision)
+        return f"{choice.engine} {choice.precision}"
+
+    def _choose(self, engine: str = "auto", precision: str = "auto") -> Choice:
+        from karyoseg.models.stardist.engines import choose
+
+        choice = choose(self.directory, engine, precision)
+        logger.info("%s runs in %s", self.directory, choice)
+        self._choice, self._engine = choice, None
+        return choice
+
+    @property
+    def engine(self) -> Engine:
+        """The network, ready to run; opened on first use."""
+        with _OPENING:  # several images may ask at the same time
+            if self._engine is None:
+                from karyoseg.models.stardist.engines import open_engine
+
+                self._engine = open_engine(self.directory, self._choice or self._choose())
+        return self._engine
 
     def prepare(
         self,
@@ -244,13 +281,13 @@ class StarDistSegmenter:
         Prediction
             Instances on the output grid.
         """
-        from karyoseg.models.stardist.network import candidates, suppress
+        from karyoseg.models.stardist.instances import candidates, suppress
 
         prob = self.thresholds["prob"] if prob_thresh is None else prob_thresh
         nms = self.thresholds["nms"] if nms_thresh is None else nms_thresh
         shape = (image.shape[0], image.shape[1])
         out_shape = out_shape or (max(1, round(shape[0] / scale)), max(1, round(shape[1] / scale)))
-        found = candidates(self.network, image, prob)
+        found = candidates(self.engine, image, prob)
         return suppress(*found, nms_thresh=nms, shape=shape, out_shape=out_shape)
 
     def fit(
@@ -276,22 +313,26 @@ class StarDistSegmenter:
         DataFrame
             One row per epoch.
         """
+        import_tensorflow()
         from karyoseg.models.stardist import fitting
 
         fitted = fitting.fit(self.directory, train, validation, augment, options)
-        self.network = fitted.network
+        self._choice = self._engine = None  # of the weights before
         thresholds = fitted.search(self._validation_predictions(fitted.network, validation), options["nms_grid"])
         self._write(fitted.facts, fitted.history, thresholds)
         return fitted.history
 
     def _validation_predictions(self, network: StarDist2D, validation: LabelledSamples) -> Any:
-        from karyoseg.models.stardist.network import candidates, suppress
+        from karyoseg.models.stardist.engines.keras import KerasEngine
+        from karyoseg.models.stardist.instances import candidates, suppress
         from karyoseg.models.stardist.thresholds import PROB_GRID
 
-        found = {key: candidates(network, validation.images[key](), float(PROB_GRID[0])) for key in validation.ids}
+        engine = KerasEngine(network)
+        predicted = Progress(validation.ids, desc="predicting validation images", unit="image")
+        found = {key: candidates(engine, validation.images[key](), float(PROB_GRID[0])) for key in predicted}
 
         def predict_at(nms: float) -> Iterator[tuple[np.ndarray, Prediction]]:
-            for key in validation.ids:
+            for key in Progress(validation.ids, desc=f"trying NMS threshold {nms:g}", unit="image"):
                 truth = validation.labels[key]()
                 yield truth, suppress(*found[key], nms_thresh=nms, shape=truth.shape, out_shape=truth.shape)
 
@@ -319,6 +360,6 @@ class StarDistSegmenter:
             "directory": str(self.directory),
             "fingerprint": self.fingerprint,
             "thresholds": self.thresholds,
-            "config": self.config,
             "training": self.training,
+            "config": self.config,
         }

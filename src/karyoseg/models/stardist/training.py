@@ -21,6 +21,7 @@ import pandas as pd
 from stardist.models import StarDist2D
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.progress import Progress, duration
 from karyoseg.models.stardist.patches import PatchStream
 from karyoseg.models.stardist.workspace import Workspace
 
@@ -87,11 +88,13 @@ class _Loop(keras.callbacks.Callback):
         self.rows = rows
         self._durations: list[float] = []
         self._started = 0.0
+        self._bar = Progress(disable=True)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Choose patches and learning rate of the epoch."""
         self._stream.epoch = epoch
         self._started = time.monotonic()
+        self._bar = Progress(desc=f"epoch {epoch + 1}", total=len(self._stream), unit="batch")
         losses = [row["val_loss"] for row in self.rows]
         rate = learning_rate(
             self._options["schedule"], self._options["learning_rate"], epoch, self._options["epochs"], losses
@@ -106,8 +109,13 @@ class _Loop(keras.callbacks.Callback):
             if generator is not None:
                 generator.state.assign([self._options["seed"] + index, steps_done])
 
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Move the bar of the epoch."""
+        self._bar.update()
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Keep, log and judge what the epoch reached."""
+        self._bar.close()
         values = {key: float(value) for key, value in (logs or {}).items()}
         for name in ("loss", "val_loss"):
             if not math.isfinite(values[name]):
@@ -136,14 +144,14 @@ class _Loop(keras.callbacks.Callback):
     def _log(self, epoch: int, values: dict[str, float], improved: bool) -> None:
         left = (self._options["epochs"] - epoch - 1) * float(np.median(self._durations))
         logger.info(
-            "Epoch %d/%d: loss %.4f, val_loss %.4f%s, %.0f s, %s left",
+            "Epoch %d/%d: loss %.4f, val_loss %.4f%s, %s, %s left",
             epoch + 1,
             self._options["epochs"],
             values["loss"],
             values["val_loss"],
             " (best)" if improved else "",
-            self._durations[-1],
-            f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s",  # noqa: PLR2004
+            duration(self._durations[-1]),
+            duration(left),
         )
 
 

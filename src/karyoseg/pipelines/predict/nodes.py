@@ -16,7 +16,9 @@ from karyoseg.core.measure import measure_objects
 from karyoseg.core.normalise import select_channels
 from karyoseg.core.predicting import PredictionResult, read_input
 from karyoseg.core.preparation import ImageFacts
+from karyoseg.core.privacy import public_url
 from karyoseg.core.progress import Progress
+from karyoseg.core.storage import StorageError
 from karyoseg.core.threads import Room
 from karyoseg.datasets.prediction_folder import StoredPrediction
 from karyoseg.models import load_segmenter
@@ -53,6 +55,8 @@ def find_inputs(params: PredictParams) -> list[InputImage]:
         for image in Progress(images, desc="checking images", unit="image"):
             try:
                 select_channels(read_input(image.path, params.axes).array, params.channels, "keep", where=image.path)
+            except StorageError:  # would be the same for every image
+                raise
             except KaryosegError as error:
                 problems.extend([_problem(image, error)])
     problems.raise_if_any("Some images cannot be predicted; predict.on_bad_image=skip predicts the others")
@@ -111,6 +115,8 @@ def collect_objects(
 def _predict_one(segmenter: Segmenter, source: InputImage, params: PredictParams) -> Outcome:
     try:
         return _segment(segmenter, source, params)
+    except StorageError:
+        raise
     except KaryosegError as error:
         if params.on_bad_image == "stop":
             raise
@@ -137,7 +143,8 @@ def _segment(segmenter: Segmenter, source: InputImage, params: PredictParams) ->
         ).labels
     if params.min_area:
         labels = relabel(remove_small(labels, params.min_area))
-    info = {"source": source.path, "model": params.model, "scale": scale, "pixel_size_um": pixel_size}
+    origin = {"source": public_url(source.path), "model": public_url(params.model)}
+    info = origin | {"scale": scale, "pixel_size_um": pixel_size}
     table = measure_objects(labels, image, pixel_size)
     return PredictionResult(labels, image, table, pixel_size, info, params.overlay)
 

@@ -1,0 +1,94 @@
+"""Working on several items at once in threads: NumPy, codecs and networks let others run meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import TypeVar
+
+from joblib import cpu_count
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_MOST = 8  # beyond, Python itself is what threads wait for
+
+
+def n_threads() -> int:
+    """Return how many items to work on at once: one per core this process may use, but not more than 8."""
+    return min(cpu_count(), _MOST)
+
+
+def map_completed(compute: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+    """Apply a function to items in threads, and give the results as they come.
+
+    No more than `threads` items are begun and not yet given, however many there are. When one fails, those begun are
+    finished, no more are, and the error is raised.
+
+    Parameters
+    ----------
+    compute : callable
+        Called with each item.
+    items : iterable
+        Taken one at a time.
+    threads : int
+        How many at once.
+
+    Yields
+    ------
+    object
+        What `compute` returned, in order of completion.
+    """
+    running: set[Future[R]] = set()
+    with ThreadPoolExecutor(threads) as pool:
+        for item in items:
+            running.add(pool.submit(compute, item))
+            if len(running) >= threads:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+
+
+class Room:
+    """A limit on what threads hold together; a single one may exceed it, alone.
+
+    Parameters
+    ----------
+    size : float
+        The limit, in any unit.
+
+    Examples
+    --------
+    >>> room = Room(10)
+    >>> with room.take(25):
+    ...     print("alone")
+    alone
+    """
+
+    def __init__(self, size: float):
+        self._size = size
+        self._taken = 0.0
+        self._change = threading.Condition()
+
+    @contextmanager
+    def take(self, amount: float) -> Iterator[None]:
+        """Wait until there is room for `amount`, and hold it until the block ends.
+
+        Parameters
+        ----------
+        amount : float
+            In the unit of the limit.
+        """
+        with self._change:
+            self._change.wait_for(lambda: not self._taken or self._taken + amount <= self._size)
+            self._taken += amount
+        try:
+            yield
+        finally:
+            with self._change:
+                self._taken -= amount
+                self._change.notify_all()

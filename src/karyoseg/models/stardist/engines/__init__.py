@@ -1,0 +1,158 @@
+"""What runs a network: TensorFlow, or OpenVINO, which is faster on a processor."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from karyoseg.core.errors import KaryosegError
+from karyoseg.core.hardware import nvidia_gpus
+from karyoseg.models.stardist.architecture import Geometry
+from karyoseg.models.stardist.quiet import import_tensorflow
+
+logger = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """A network that is ready to run."""
+
+    name: str
+    """`keras` or `openvino`."""
+    precision: str
+    """Numbers the convolutions calculate with: `f32` or `bf16`."""
+    parallel: int
+    """How many calls of `run` at a time are faster than one."""
+    tile_bytes: int
+    """Working memory for all tiles at once; more is not faster [byte]."""
+    bytes_per_pixel: int
+    """Working memory per pixel of a tile, about [byte]."""
+    geometry: Geometry
+    """Sides and channels it takes."""
+
+    def run(self, tile: np.ndarray) -> AbstractContextManager[tuple[np.ndarray, np.ndarray]]:
+        """Give probabilities ``(Y', X')`` and distances ``(Y', X', n_rays)``, valid in the block; also in threads."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which engine runs a model, and why.
+
+    Parameters
+    ----------
+    engine : {"keras", "openvino"}
+        The engine.
+    precision : {"f32", "bf16"}
+        Numbers the convolutions calculate with.
+    reason : str
+        For the log.
+    """
+
+    engine: str
+    precision: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.precision} ({self.reason})"
+
+
+def choose(folder: Path, engine: str = "auto", precision: str = "auto") -> Choice:
+    """Choose what runs a model: what is asked for, else the fastest whose output is close enough to TensorFlow's.
+
+    Parameters
+    ----------
+    folder : Path
+        StarDist model folder.
+    engine : {"auto", "keras", "openvino"}
+        Engine asked for.
+    precision : {"auto", "f32", "bf16"}
+        Precision asked for.
+
+    Returns
+    -------
+    Choice
+        What to open with :func:`open_engine`.
+
+    Raises
+    ------
+    KaryosegError
+        If the model cannot be run as asked for.
+    """
+    if engine == "keras" or (engine == "auto" and precision != "bf16" and _has_gpu()):
+        if precision == "bf16":
+            raise KaryosegError(
+                "precision bf16 with engine keras: not possible; needed: engine openvino, or precision f32."
+            )
+        return Choice("keras", "f32", "as asked for" if engine == "keras" else "a GPU is there")
+    from karyoseg.models.stardist.engines.openvino import has_bfloat16, unsupported
+
+    reason = unsupported(_config(folder))
+    if reason and (engine == "openvino" or precision == "bf16"):
+        raise KaryosegError(f"{folder}: cannot run in OpenVINO, {reason}; needed: engine keras, in precision f32.")
+    if reason:
+        return Choice("keras", "f32", reason)
+    if engine == "openvino" and precision != "auto":
+        return Choice("openvino", precision, "as asked for")
+    precisions = [precision] if precision != "auto" else ["bf16", "f32"] if has_bfloat16() else ["f32"]
+    return _fastest(folder, precisions, needed=engine == "openvino" or precision == "bf16")
+
+
+def _fastest(folder: Path, precisions: list[str], *, needed: bool) -> Choice:
+    """Choose the first precision that is close enough; else TensorFlow, unless OpenVINO was asked for."""
+    from karyoseg.models.stardist.engines.parity import check
+
+    verdicts = check(folder)
+    for precision in precisions:
+        if verdicts[precision].passed:
+            return Choice("openvino", precision, f"the fastest here; {verdicts[precision]}")
+    last = precisions[-1]
+    if needed:
+        return Choice("openvino", last, f"as asked for; {verdicts[last]}")
+    return Choice("keras", "f32", f"OpenVINO is not close enough: {verdicts[last]}")
+
+
+def open_engine(folder: Path, choice: Choice) -> Engine:
+    """Make a network ready to run.
+
+    Parameters
+    ----------
+    folder : Path
+        StarDist model folder.
+    choice : Choice
+        From :func:`choose`.
+
+    Returns
+    -------
+    Engine
+        The network.
+    """
+    if choice.engine == "openvino":
+        from karyoseg.models.stardist.engines.openvino import OpenVinoEngine
+
+        return OpenVinoEngine(folder, _config(folder), choice.precision)
+    import_tensorflow()
+    from karyoseg.models.stardist.engines.keras import KerasEngine
+    from karyoseg.models.stardist.network import open_folder
+
+    return KerasEngine(open_folder(folder))
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return config
+
+
+def _has_gpu() -> bool:
+    """Tell whether TensorFlow has a GPU; it is only asked if the machine has one."""
+    if not nvidia_gpus():
+        return False
+    import_tensorflow()
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))

@@ -1,0 +1,149 @@
+"""From the output of a network to instances: polygon candidates, suppression of overlapping ones, label image."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psutil
+
+from karyoseg.core.polygons import fill_polygons
+from karyoseg.core.tiling import Tile, choose_tiles, cut_tiles
+from karyoseg.models.base import Prediction
+
+if TYPE_CHECKING:
+    from karyoseg.models.stardist.engines import Engine
+
+_TILE_SHARE = 0.25  # of the memory of the machine
+_TILE_SIDE = 1024  # images are cut so that all cores have a tile, but tiles are not smaller for that
+_MARGIN = 2  # output pixels at the border of an image that StarDist ignores
+_MIN_DISTANCE = 1e-3
+_BLOCK = 1_000_000  # pixels
+
+
+def candidates(engine: Engine, image: np.ndarray, prob_thresh: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Predict all polygon candidates of an image, tile by tile if it is large.
+
+    The same as ``StarDist2D.predict_sparse``, but the candidates are in raster order whatever the tiles.
+
+    Parameters
+    ----------
+    engine : Engine
+        Network.
+    image : (Y, X) or (Y, X, C) float32 ndarray
+        Prepared image.
+    prob_thresh : float
+        Smallest object probability, 0..1.
+
+    Returns
+    -------
+    prob : (n,) float32 ndarray
+        Object probability.
+    dist : (n, n_rays) float32 ndarray
+        Star distances [px].
+    points : (n, 2) int ndarray
+        Polygon centres (y, x) [px].
+    """
+    geometry = engine.geometry
+    shape = (image.shape[0], image.shape[1])
+    padding = [(0, -n % step) for n, step in zip(shape, geometry.stride, strict=True)]
+    pixels = image.reshape(*shape, -1)
+    if any(after for _, after in padding):
+        pixels = np.pad(pixels, [*padding, (0, 0)], mode="reflect")
+    padded = (pixels.shape[0], pixels.shape[1])
+
+    def of_tile(tile: Tile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        with engine.run(pixels[tile.read]) as (prob, dist):
+            found: np.ndarray = prob > prob_thresh
+            _keep_inside(found, tile, geometry.grid, padded)
+            rows, columns = np.nonzero(found)
+            start = [side.start // step for side, step in zip(tile.read, geometry.grid, strict=True)]
+            points = np.stack([rows + start[0], columns + start[1]], axis=1) * geometry.grid
+            return prob[rows, columns], np.maximum(dist[rows, columns], _MIN_DISTANCE), points
+
+    tiles = cut_tiles(padded, _n_tiles(engine, padded), geometry.context, geometry.stride)
+    if len(tiles) == 1:
+        parts = [of_tile(tiles[0])]
+    else:
+        with ThreadPoolExecutor(engine.parallel) as pool:
+            parts = list(pool.map(of_tile, tiles))
+    prob, dist, points = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    inside: np.ndarray = np.all(points < shape, axis=1)
+    order = np.lexsort((points[:, 1], points[:, 0])) if len(tiles) > 1 else np.arange(len(points))
+    order = order[inside[order]]
+    return prob[order], dist[order], points[order]
+
+
+def _n_tiles(engine: Engine, shape: tuple[int, int]) -> tuple[int, int]:
+    memory = min(engine.tile_bytes, _TILE_SHARE * psutil.virtual_memory().total) / engine.parallel
+    share = shape[0] * shape[1] / engine.parallel
+    pixels = min(memory / engine.bytes_per_pixel, max(share, _TILE_SIDE**2))
+    return choose_tiles(shape, 1, pixels)
+
+
+def _keep_inside(found: np.ndarray, tile: Tile, grid: tuple[int, int], shape: tuple[int, int]) -> None:
+    """Drop what lies outside of the own part of a tile, and at the border of the image."""
+    keep = np.zeros_like(found)
+    own = []
+    for read, part, step, length in zip(tile.read, tile.own, grid, shape, strict=True):
+        start, stop = (part.start - read.start) // step, (part.stop - read.start) // step
+        own.append(slice(start + _MARGIN * (part.start == 0), stop - _MARGIN * (part.stop == length)))
+    keep[tuple(own)] = True
+    found &= keep
+
+
+def suppress(
+    prob: np.ndarray,
+    dist: np.ndarray,
+    points: np.ndarray,
+    *,
+    nms_thresh: float,
+    shape: tuple[int, int],
+    out_shape: tuple[int, int],
+) -> Prediction:
+    """Remove redundant candidates and draw the rest on the output grid.
+
+    Parameters
+    ----------
+    prob, dist, points : ndarray
+        See :func:`candidates`.
+    nms_thresh : float
+        Largest overlap of two instances kept, 0..1.
+    shape, out_shape : tuple of int
+        Size of the predicted image and of the output (Y, X) [px].
+
+    Returns
+    -------
+    Prediction
+        Instances of which at least one pixel is visible.
+    """
+    from stardist.geometry import dist_to_coord
+    from stardist.nms import non_maximum_suppression_sparse
+
+    if len(prob) == 0:
+        n_rays = dist.shape[-1] if dist.ndim == 2 else 0  # noqa: PLR2004
+        return Prediction(
+            np.zeros(out_shape, np.int32), np.zeros((0, 2)), np.zeros(0, np.float32), np.zeros((0, 2, n_rays))
+        )
+    points, prob, dist, _ = non_maximum_suppression_sparse(dist, prob, points, nms_thresh=nms_thresh)
+    factor = np.divide(out_shape, shape)
+    points = (points + 0.5) * factor - 0.5
+    polygons = dist_to_coord(dist, points, scale_dist=tuple(factor))
+    order = np.argsort(prob, kind="stable")  # the most probable is drawn last, over the others
+    drawn = fill_polygons(polygons[order], out_shape)
+    visible = np.zeros(len(prob) + 1, bool)
+    for rows in _blocks(drawn):
+        visible[rows] = True
+    kept = np.sort(order[visible[1:]])
+    rank = np.zeros(len(prob), np.int32)
+    rank[kept] = np.arange(1, len(kept) + 1)
+    renumber = np.append(np.int32(0), rank[order])
+    for rows in _blocks(drawn):
+        rows[:] = renumber[rows]
+    return Prediction(drawn, points[kept], prob[kept], polygons[kept])
+
+
+def _blocks(labels: np.ndarray) -> list[np.ndarray]:
+    """Views of some rows each: indexing with the whole image would take twice its memory."""
+    return np.array_split(labels, max(1, labels.size // _BLOCK))

@@ -1,0 +1,67 @@
+"""Working in threads: nothing is lost, no more is begun than allowed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from karyoseg.core.threads import Room, map_completed, n_threads
+
+
+@pytest.mark.parametrize("threads", [1, 3, 50])
+def test_every_item_once(threads: int) -> None:
+    assert sorted(map_completed(lambda x: x * x, range(20), threads)) == [x * x for x in range(20)]
+
+
+def test_no_more_are_begun_than_there_are_threads() -> None:
+    begun: list[int] = []
+    results = map_completed(lambda x: begun.append(x) or x, iter(range(100)), 4)
+    next(results)
+    time.sleep(0.05)
+    assert len(begun) <= 5
+    results.close()
+    assert len(begun) <= 5
+
+
+def test_a_failure_is_raised_and_nothing_more_is_begun() -> None:
+    begun = []
+
+    def compute(item: int) -> int:
+        begun.append(item)
+        if item == 5:
+            raise ValueError("five")
+        return item
+
+    with pytest.raises(ValueError, match="five"):
+        list(map_completed(compute, range(100), 2))
+    assert len(begun) <= 8
+
+
+def test_room_is_never_exceeded_but_by_a_single_one() -> None:
+    room, held, most = Room(10), [], []
+    lock = threading.Lock()
+
+    def hold(amount: int) -> None:
+        with room.take(amount):
+            with lock:
+                held.append(amount)
+                most.append(list(held))
+            time.sleep(0.002)
+            with lock:
+                held.remove(amount)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(hold, [3, 4, 2, 25, 6, 1, 9, 30, 5, 5, 2] * 3))
+    assert all(sum(together) <= 10 or len(together) == 1 for together in most)
+    assert any(len(together) > 1 for together in most)
+
+
+def test_room_is_given_back_after_an_error() -> None:
+    room = Room(1)
+    with pytest.raises(ValueError, match="x"), room.take(1):
+        raise ValueError("x")
+    with room.take(1):
+        assert n_threads() >= 1
