@@ -22,4 +22,5 @@ fi
 # The image says which commit it was built from, as `git describe` puts it.
 revision=$(git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || echo unknown)
 read -ra extra <<<"${BUILD_ARGS:-}"
-exec "${builder[@]}" --target "$target" --tag "$tag" --build-arg "REVISION=$revision" "${extra[@]}" .
+# ${extra[@]+...}: the bash of macOS takes an empty array for an unset one.
+exec "${builder[@]}" --target "$target" --tag "$tag" --build-arg "REVISION=$revision" ${extra[@]+"${extra[@]}"} .

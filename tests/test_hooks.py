@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import matplotlib.figure
@@ -22,6 +23,8 @@ from pluggy import PluginManager
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.lazy import Lazy
 from karyoseg.hooks import RunHooks, _count
+from karyoseg.storage_hooks import StorageHooks
+from object_store import ObjectStore
 
 RUN = {"env": "test", "pipeline_names": ["train"], "runtime_params": {"x": {"n": 1}}, "runner": "SequentialRunner"}
 
@@ -54,10 +57,11 @@ def hooks(tmp_path: Path) -> RunHooks:
     return made
 
 
-def registered(hooks: RunHooks) -> PluginManager:
+def registered(*hooks: RunHooks | StorageHooks) -> PluginManager:
     """What Kedro calls hooks through."""
     manager = _create_hook_manager()
-    manager.register(hooks)
+    for each in hooks:
+        manager.register(each)
     return manager
 
 
@@ -135,6 +139,16 @@ def test_what_the_user_can_mend_is_recorded_without_what_kedro_wraps_around_it(h
     with pytest.raises(DatasetError):
         run(hooks, steps(save, "text"))
     assert record(tmp_path)["error"] == "https://example.org/a.tif: broken"
+
+
+def test_a_run_that_its_bucket_refuses_has_no_record(hooks: RunHooks, on_s3: ObjectStore, tmp_path: Path) -> None:
+    storage = StorageHooks()
+    catalog = {"table": {"filepath": "s3://no-such-bucket/table.csv"}}
+    storage._context = SimpleNamespace(config_loader={"catalog": catalog}, params={"n": 3})  # type: ignore[assignment]
+    begin = registered(storage, hooks).hook.before_pipeline_run
+    with pytest.raises(KaryosegError, match="no such bucket"):
+        begin(run_params=RUN, pipeline=steps(), catalog=DataCatalog({"params:n": MemoryDataset(3)}))
+    assert not (tmp_path / "data").exists()
 
 
 def test_an_interrupted_run_is_completed_once(hooks: RunHooks, tmp_path: Path) -> None:

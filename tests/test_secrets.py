@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -68,8 +67,3 @@ def test_examples_of_documentation_pass(tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text(f"```yaml\n{examples}```\n\nexport AWS_SECRET_ACCESS_KEY=...\n")
     found = scan(["page.md"], tmp_path)
     assert found.returncode == 0, found.stdout
-
-
-@pytest.mark.skipif(os.name != "posix", reason="the entries of the hooks are POSIX paths")
-def test_the_hook_runs_the_tool_of_this_environment() -> None:
-    assert Path(sys.executable).with_name("detect-secrets-hook").is_file()

@@ -19,7 +19,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from karyoseg.core import run_records
-from karyoseg.core.errors import KaryosegError
+from karyoseg.core.errors import KaryosegError, causes
 from karyoseg.core.hardware import peak_memory_gb
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.logs import tidy
@@ -219,12 +219,8 @@ def _class_name(runner: str) -> str:
 
 def _explain(error: BaseException) -> str:
     """Give the message for the user if there is one below what Kedro wraps around it, else type and text."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, KaryosegError):
-            return str(cause)
-        cause = cause.__cause__ or cause.__context__
-    return f"{type(error).__name__}: {error}"
+    mendable = (str(cause) for cause in causes(error) if isinstance(cause, KaryosegError))
+    return next(mendable, f"{type(error).__name__}: {error}")
 
 
 run_hooks = RunHooks()

@@ -44,8 +44,6 @@ class S3Entry(BaseModel):
     client_kwargs: dict[str, Any] = {}
     config_kwargs: dict[str, Any] = {}
     s3_additional_kwargs: dict[str, Any] = {}
-    use_ssl: bool = True
-    requester_pays: bool = False
 
     @model_validator(mode="after")
     def _both_or_none(self) -> S3Entry:
@@ -85,18 +83,18 @@ def s3_options(entry: Any) -> dict[str, Any]:
     return given | {"config_kwargs": _PATIENCE | given.get("config_kwargs", {})}
 
 
-def variable(name: str) -> str:
-    """Give configuration files the value of an environment variable, as ``${env:NAME}``.
+def bucket_from(name: str) -> str:
+    """Give configuration files the bucket that an environment variable holds, as ``${bucket:NAME}``.
 
     Parameters
     ----------
     name : str
-        Its name.
+        Name of the variable.
 
     Returns
     -------
     str
-        Its value.
+        Bucket and folder, without ``s3://``.
 
     Raises
     ------
@@ -128,7 +126,7 @@ class StorageHooks:
         context.config_loader["credentials"] = credentials
         fsspec.config.conf["s3"] = s3_options(credentials.get("s3"))
 
-    @hook_impl
+    @hook_impl(tryfirst=True)  # before a record says that the run has begun
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
         """Refuse a run whose buckets do not answer, or cannot be written, now rather than after hours."""
         if self._context is None:
@@ -156,7 +154,7 @@ def check_places(read: Iterable[Any], written: Iterable[Any]) -> None:
     KaryosegError
         With what is wrong and what to do.
     """
-    from karyoseg.datasets.bucket import is_bucket_url, require_access
+    from karyoseg.core.bucket import is_bucket_url, require_access
 
     folders: dict[str, dict[bool, list[str]]] = {}
     for write, places in ((False, read), (True, written)):

@@ -8,8 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
+from kedro.framework.startup import bootstrap_project
 
 from karyoseg.cli.model import model
+from object_store import ObjectStore
 
 COMMIT = "0123456789" * 4
 
@@ -63,7 +65,23 @@ def test_a_model_of_ours_says_where_it_came_from(folder: Path, tmp_path: Path) -
 def test_a_model_of_plain_stardist_has_no_history(folder: Path, tmp_path: Path) -> None:
     shown = rows(describe(folder, project=tmp_path / "elsewhere"))
     assert shown["model"] == "nuclei"
-    assert shown["git revision"] == shown["created"] == shown["data fingerprint"] == "unknown"
+    for fact in ("git revision", "created", "raw data", "data fingerprint"):
+        assert shown[fact] == "unknown"
+
+
+def test_a_model_in_a_bucket_is_described_where_it_is(
+    folder: Path, project: Path, on_s3: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = on_s3.create_bucket("described")
+    for file in folder.iterdir():
+        on_s3.client().upload_file(str(file), "described", f"nuclei/{file.name}")
+    monkeypatch.chdir(project)
+    bootstrap_project(project)
+    shown = rows(describe(f"{bucket}/nuclei", project=project))
+    assert (shown["model"], shown["place"]) == ("nuclei", f"{bucket}/nuclei")
+    missing = describe(f"{bucket}/nothing", project=project)
+    assert missing.exit_code == 1
+    assert f"{bucket}/nothing: no model there" in missing.output
 
 
 def test_no_model_is_a_plain_message(tmp_path: Path) -> None:

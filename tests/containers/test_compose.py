@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from engines import PROJECT, call
+from container_engines import PROJECT, call
 
 SERVICES = {"notebook", "s3", "segmentation", "segmentation-gpu", "viz"}
 OURS = SERVICES - {"s3"}
@@ -120,6 +120,6 @@ def test_the_store_is_never_open_to_everyone(services: Services) -> None:
 def test_the_example_of_settings_names_what_compose_reads() -> None:
     text = (PROJECT / "docker-compose.yml").read_text()
     passed_on = {key for name in OURS for key, value in written()[name]["environment"].items() if value is None}
-    read = set(re.findall(r"\$\{(\w+)", text)) | passed_on - {"AWS_REGION"}
+    read = set(re.findall(r"\$\{(\w+)", text)) | passed_on
     assert {name for name, _ in EXAMPLE} == read
     assert {name for name, value in EXAMPLE if value} == {"UID", "GID", "KARYOSEG_GPU"}

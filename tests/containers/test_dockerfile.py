@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engines import PROJECT, call, find_engine
+from container_engines import PROJECT, call, find_engine
 
 TOOLS = Path(sys.executable).parent
 PRIVATE = [

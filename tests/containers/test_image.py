@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engines import CONTAINERS, PROJECT, Engine, call, find_engine
+from container_engines import CONTAINERS, PROJECT, Engine, call, find_engine
 from projects import copy_project
 
 IMAGE = "karyoseg:test"

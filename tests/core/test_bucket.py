@@ -20,11 +20,11 @@ from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 
 from karyoseg.cli import cli
+from karyoseg.core import bucket as bucket_module
+from karyoseg.core.bucket import check_bucket, require_access
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.storage import storage_problem
-from karyoseg.credentials import check_places, s3_options, variable
-from karyoseg.datasets import bucket as bucket_module
-from karyoseg.datasets.bucket import check_bucket, require_access
+from karyoseg.storage_hooks import bucket_from, check_places, s3_options
 from object_store import ObjectStore
 
 
@@ -83,6 +83,18 @@ def test_each_failure_has_its_sentence(
         require_access(url, write=False)
 
 
+def test_public_buckets_are_asked_without_credentials(
+    on_s3: ObjectStore, checked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    with pytest.raises(KaryosegError, match="no credentials"):
+        require_access(checked, write=False)
+    monkeypatch.setitem(fsspec.config.conf, "s3", s3_options({"anon": True}))
+    with pytest.raises(KaryosegError, match="the store answered"):  # Swift has no public buckets
+        require_access(checked, write=False)
+
+
 def test_read_only_users_may_look_but_not_write(
     on_s3: ObjectStore, checked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +118,11 @@ def test_a_wrong_clock_is_said(on_s3: ObjectStore, checked: str, monkeypatch: py
 @pytest.mark.parametrize(
     ("code", "extra", "said"),
     [
-        ("AuthorizationHeaderMalformed", {"Region": "eu-west-1"}, "another region than asked.*AWS_REGION.*eu-west-1"),
+        (
+            "AuthorizationHeaderMalformed",
+            {"Region": "eu-west-1"},
+            "another region than asked.*AWS_DEFAULT_REGION.*eu-west-1",
+        ),
         ("PermanentRedirect", {}, "another region than asked.*its region"),
         ("InvalidAccessKeyId", {}, "does not know this access key"),
         ("ExpiredToken", {}, "session has expired"),
@@ -195,12 +211,12 @@ def test_a_run_without_the_address_says_how_to_set_it(project: Path, monkeypatch
 def test_the_command(
     on_s3: ObjectStore, checked: str, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bootstrap_project(project)
-    monkeypatch.chdir(project)
-    run = CliRunner().invoke(cli, ["bucket", "check", checked, "--write"])
+    metadata = bootstrap_project(project)
+    monkeypatch.chdir(tmp_path)  # anywhere: Kedro finds the project
+    run = CliRunner().invoke(cli, ["bucket", "check", checked, "--write"], obj=metadata)
     assert run.exit_code == 0, run.output
     assert "writing" in run.output
-    run = CliRunner().invoke(cli, ["bucket", "check", "s3://no-such-bucket"])
+    run = CliRunner().invoke(cli, ["bucket", "check", "s3://no-such-bucket"], obj=metadata)
     assert run.exit_code == 1
     assert "there is no such bucket" in run.output
 
@@ -233,10 +249,10 @@ def test_credentials_become_arguments_of_s3fs() -> None:
 
 def test_the_address_of_the_environment_s3(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KARYOSEG_BUCKET", "s3://lab/nuclei/")
-    assert variable("KARYOSEG_BUCKET") == "lab/nuclei"
+    assert bucket_from("KARYOSEG_BUCKET") == "lab/nuclei"
     monkeypatch.delenv("KARYOSEG_BUCKET")
     with pytest.raises(KaryosegError, match="KARYOSEG_BUCKET: not set"):
-        variable("KARYOSEG_BUCKET")
+        bucket_from("KARYOSEG_BUCKET")
 
 
 #: Rights that operations of the S3 interface need, where the names differ.

@@ -72,10 +72,12 @@ def test_only_what_is_on_disk_as_recorded_is_named(tmp_path: Path) -> None:
     (raw / "many/a.tif").write_bytes(b"12")
     (raw / "own.zip").write_bytes(b"own")
     (raw / "changed.zip").write_bytes(b"other")
+    (raw / "longer.zip").write_bytes(b"longer")
     outs = [
-        {"path": "data/01_raw/sample.zip", "md5": md5(b"zip")},
+        {"path": "data/01_raw/sample.zip", "md5": md5(b"zip"), "size": 3},
         {"path": "data/01_raw/many", "md5": "0.dir", "nfiles": 1, "size": 2},
         {"path": "data/01_raw/changed.zip", "md5": md5(b"zip")},
+        {"path": "data/01_raw/longer.zip", "md5": md5(b"longer"), "size": 3},
         {"path": "data/01_raw/gone", "md5": "1.dir", "nfiles": 0, "size": 0},
         {"path": "data/08_reporting/metrics.json", "md5": "2"},
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -89,6 +90,15 @@ def test_numbers_definitions_and_pictures_are_there() -> None:
     assert [kind for kind, _ in images] == ["png", "jpeg"]
     for _, content in images:
         Image.open(io.BytesIO(base64.b64decode(content))).verify()
+
+
+def test_a_report_can_be_given_away_without_passwords() -> None:
+    report = example("name")
+    report = replace(report, parameters={"dataset": {"url": "https://me:pw@example.org/a.zip?signature=1"}})
+    html = render_report(report)
+    assert "https://example.org/a.zip" in html
+    assert "me:pw" not in html
+    assert "signature=1" not in html
 
 
 def test_empty_tables_make_a_report() -> None:

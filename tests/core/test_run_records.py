@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from karyoseg.core.run_records import FAILED, RUNNING, finish, new_record, record_name, without_secrets
+from karyoseg.core.run_records import FAILED, RUNNING, finish, new_record, record_name
 from karyoseg.params.train import TrainParams
 
 
@@ -23,27 +23,6 @@ def record(project: Path, **changed: object) -> dict:
         "given_parameters": {},
     }
     return new_record(project, **(arguments | changed))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("written", "shown"),
-    [
-        ("https://me:pw@example.org/a.zip?sig=1#x", "https://example.org/a.zip"),
-        ("--params=dataset.url=https://me:pw@example.org/a.zip", "--params=dataset.url=https://example.org/a.zip"),
-        ("cannot open 's3://key:pw@bucket/a' now", "cannot open 's3://bucket/a' now"),  # pragma: allowlist secret
-        ("predict.token=abc,train.epochs=3", "predict.token=***,train.epochs=3"),
-        ("aws_secret_access_key: abc", "aws_secret_access_key: ***"),
-        ("data/01_raw/tokens.csv", "data/01_raw/tokens.csv"),
-        ("C:\\images", "C:\\images"),
-    ],
-)
-def test_secrets_in_texts_are_hidden_and_the_rest_stays(written: str, shown: str) -> None:
-    assert without_secrets(written) == shown
-
-
-def test_secrets_are_hidden_at_any_depth() -> None:
-    nested = {"a": [{"password": "x", "n": 1.5, "none": None, "api_key": None}], "yes": True}
-    assert without_secrets(nested) == {"a": [{"password": "***", "n": 1.5, "none": None, "api_key": None}], "yes": True}
 
 
 def test_parameters_are_complete_with_defaults(tmp_path: Path) -> None:

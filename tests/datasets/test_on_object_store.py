@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from kedro.io import DatasetError
+from kedro.io import DatasetError, Version
 from matplotlib.figure import Figure
 from s3fs import S3FileSystem
 
@@ -149,6 +149,16 @@ def test_single_files(bucket: str, requests: Counter[str], kind: type, name: str
     assert sum(requests.values()) <= 2
     assert loaded.equals(data) if isinstance(data, pd.DataFrame) else loaded == data
     assert dataset.exists()
+
+
+def test_versions_of_a_file_stay_beside_each_other(bucket: str) -> None:
+    def at(version: Version) -> JSONDataset:
+        return JSONDataset(filepath=f"{bucket}/versioned/m.json", version=version)
+
+    for name in ("2020", "2021"):
+        at(Version(None, name)).save({"made": name})
+    assert at(Version("2020", None)).load() == {"made": "2020"}
+    assert at(Version(None, None)).load() == {"made": "2021"}
 
 
 def test_what_fails_while_it_is_encoded_is_not_uploaded(bucket: str, on_s3: ObjectStore) -> None:

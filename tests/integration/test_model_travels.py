@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,12 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.models.versions import ModelVersions
 from object_store import ObjectStore
-from projects import kedro
 from repositories import dvc, environment, git, make_repository
 
 pytestmark = pytest.mark.slow
@@ -76,30 +76,30 @@ def assert_whole(store: ObjectStore, name: str) -> int:
     return len(keys)
 
 
-def test_train_push_clone_pull_predict(lab: Path, on_s3: ObjectStore, tmp_path: Path) -> None:
-    model = contents(lab / TINY)
-    released = kedro(lab, "model", "push", "tiny", "--version", "1.0").stdout
-    assert "Released tiny-v1.0" in released
+def test_the_sequence_of_the_documentation(
+    lab: Path, project: Path, on_s3: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (project / "docs/how-to/version-models.md").read_text()
+    lines = re.findall(r"^## Try all of it$.*?```bash\n(.*?)```", page, flags=re.DOTALL | re.MULTILINE)[0]
+    shutil.rmtree(lab / "data")
+    (lab / ".dvc/config.local").unlink()
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    script = lines.replace("BUCKET", bucket(tmp_path))
+    run = subprocess.run(["bash", "-ec", script], cwd=lab, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
+
+    model, there = contents(lab / TINY), tmp_path / "elsewhere"
     assert assert_whole(on_s3, bucket(tmp_path)) == len(model) + 1  # and the list of files
+    assert contents(there / TINY) == model
+    assert json.loads(model["training.json"])["data_fingerprint"] in run.stdout
+    images = {path.name for path in (lab / "data/02_intermediate/images").glob("*.tif")}
+    assert {path.name for path in (there / "data/07_model_output/predict").glob("*.tif")} == images
+    assert git(there, "status", "--porcelain") == ""
 
     shutil.rmtree(lab / ".dvc/cache")
     shutil.rmtree(lab / TINY)
     ModelVersions(lab).pull("tiny")
     assert contents(lab / TINY) == model
-
-    there = clone(lab)
-    shown = kedro(there, "model", "pull", "tiny", "--rev", "1.0").stdout
-    facts = json.loads((there / TINY / "training.json").read_text())
-    assert facts["data_fingerprint"] in shown
-    assert contents(there / TINY) == model
-    assert git(there, "status", "--porcelain") == ""
-
-    images = tmp_path / "images"
-    images.mkdir()
-    shutil.copy2(next((lab / "data/02_intermediate/images").glob("real*.tif")), images / "a.tif")
-    arguments = f"predict.input={images},predict.output={tmp_path / 'out'},predict.prob_thresh=0.05"
-    kedro(there, "run", "--env", "test", "--pipeline", "predict", "--params", arguments)
-    assert tifffile.imread(tmp_path / "out/a.tif").shape == tifffile.imread(images / "a.tif").shape
 
 
 def test_two_versions_and_back_on_another_machine(lab: Path) -> None:

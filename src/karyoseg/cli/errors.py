@@ -12,7 +12,7 @@ import click
 from kedro.config import MissingConfigException
 from kedro.validation.exceptions import ParameterValidationError
 
-from karyoseg.core.errors import KaryosegError
+from karyoseg.core.errors import KaryosegError, causes
 
 _USER_ERRORS = (KaryosegError, ParameterValidationError, MissingConfigException)
 
@@ -32,11 +32,7 @@ def user_error(error: BaseException | None) -> BaseException | None:
     BaseException or None
         The first user error of the chain, or None.
     """
-    while error is not None:
-        if isinstance(error, _USER_ERRORS):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
+    return next((cause for cause in causes(error) if isinstance(cause, _USER_ERRORS)), None)
 
 
 def readable(error: BaseException) -> str:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
+from kedro.framework.session import KedroSession
 from kedro.framework.startup import ProjectMetadata
 
 from karyoseg.cli.errors import with_readable_errors
+from karyoseg.cli.facts import two_columns
+from karyoseg.core.image_files import is_url
 
 _REMOTE = click.option("--remote", "-r", help="Remote of DVC, in place of its default.")
 
@@ -44,49 +49,52 @@ def push(metadata: ProjectMetadata, name: str, version: str, remote: str | None)
 @with_readable_errors
 def pull(metadata: ProjectMetadata, name: str, rev: str | None, force: bool, remote: str | None) -> None:
     """Bring a released model to data/06_models/NAME."""
+    from karyoseg.models import load_segmenter
     from karyoseg.models.tracking import MODELS
     from karyoseg.models.versions import ModelVersions
 
     versions = ModelVersions(metadata.project_path, remote)
     changed = versions.pull(name, rev, force=force)
-    click.echo(_table(_facts(metadata.project_path / MODELS / name)))
+    folder = str(metadata.project_path / MODELS / name)
+    click.echo(two_columns(_facts(folder, load_segmenter(folder).describe())))
     if changed:
         click.echo(f"To stay with this version, commit {changed}.")
 
 
 @model.command()
-@click.argument("path_or_name")
+@click.argument("name", metavar="MODEL")
 @click.option("--json", "as_json", is_flag=True, help="Everything that is known, as JSON.")
 @click.pass_obj
 @with_readable_errors
-def describe(metadata: ProjectMetadata, path_or_name: str, as_json: bool) -> None:
-    """Say where a model came from: revisions, data, parameters, score."""
+def describe(metadata: ProjectMetadata, name: str, as_json: bool) -> None:
+    """Say where a model came from: revisions, data, parameters, score.
+
+    MODEL is a name in data/06_models, or what predict.model takes: a folder, a URL, or a published model.
+    """
     from karyoseg.models import load_segmenter
     from karyoseg.models.tracking import MODELS
 
-    folder = Path(path_or_name)
-    if not folder.exists() and (metadata.project_path / MODELS / path_or_name).is_dir():
-        folder = metadata.project_path / MODELS / path_or_name
+    ours = metadata.project_path / MODELS / name
+    where = str(ours) if ours.is_dir() and not Path(name).exists() else name
+    if is_url(where):
+        KedroSession.create(metadata.project_path).load_context()  # reads the credentials
+    known = load_segmenter(where).describe()
     if as_json:
-        click.echo(json.dumps(load_segmenter(str(folder)).describe(), indent=2, default=str))
+        click.echo(json.dumps(known, indent=2, default=str))
     else:
-        click.echo(_table(_facts(folder) | _settings(folder)))
+        click.echo(two_columns(_facts(where, known) | _settings(known)))
 
 
-def _facts(folder: Path) -> dict[str, str]:
+def _facts(where: str, known: Mapping[str, Any]) -> dict[str, str]:
     """Collect what a reader wants to know first."""
-    from karyoseg.models import load_segmenter
-
-    known = load_segmenter(str(folder)).describe()
     training = defaultdict(lambda: "unknown", known["training"])
     origin = training.get("provenance", {})
     return {
-        "model": training.get("name", folder.name),
-        "folder": str(folder),
+        "model": training.get("name", Path(where).name),
+        "place": where,
         "created": training["created"],
         "git revision": _revision(origin.get("git")),
-        "raw data": ", ".join(f"{path} (md5 {md5})" for path, md5 in origin.get("dvc", {}).items())
-        or "not tracked by DVC",
+        "raw data": _raw_data(origin.get("dvc")),
         "data fingerprint": training["data_fingerprint"],
         "images": f"{training['n_train']} training, {training['n_validation']} validation",
         "validation score": str(training["validation_score"]),
@@ -94,24 +102,23 @@ def _facts(folder: Path) -> dict[str, str]:
     }
 
 
-def _settings(folder: Path) -> dict[str, str]:
+def _settings(known: Mapping[str, Any]) -> dict[str, str]:
     """Collect how a model was trained."""
     from karyoseg.core.report import flatten
-    from karyoseg.models import load_segmenter
 
-    training = load_segmenter(str(folder)).describe()["training"]
+    training = known["training"]
     return flatten({name: training.get(name, {}) for name in ("preparation", "parameters", "versions")})
+
+
+def _raw_data(tracked: dict[str, str] | None) -> str:
+    if tracked is None:
+        return "unknown"
+    return ", ".join(f"{path} (md5 {md5})" for path, md5 in tracked.items()) or "not tracked by DVC"
 
 
 def _revision(git: dict[str, object] | None) -> str:
     if not git:
         return "unknown"
     branch = f", branch {git['branch']}" if git["branch"] else ""
-    return (
-        f"{git['commit']} ({git['describe']}{branch}){', with changes that are not committed' if git['dirty'] else ''}"
-    )
-
-
-def _table(facts: dict[str, str]) -> str:
-    width = max(map(len, facts))
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
+    changes = ", with changes that are not committed" if git["dirty"] else ""
+    return f"{git['commit']} ({git['describe']}{branch}){changes}"

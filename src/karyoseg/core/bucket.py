@@ -144,6 +144,7 @@ def require_access(url: str, *, write: bool) -> tuple[str, str]:
 def _client() -> Any:
     """Return a client that uses what the catalog uses: the entry `s3` of the credentials, else the AWS chain."""
     import boto3
+    from botocore import UNSIGNED
     from botocore.config import Config
 
     options: dict[str, Any] = dict(fsspec.config.conf.get("s3", {}))
@@ -155,8 +156,15 @@ def _client() -> Any:
     )
     arguments = {"endpoint_url": options.get("endpoint_url")} | options.get("client_kwargs", {})
     arguments.setdefault("region_name", session.region_name or "us-east-1")  # as s3fs does
-    quick = Config(connect_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS, retries={"total_max_attempts": _TRIES})
-    return session.client("s3", config=Config(**options.get("config_kwargs", {})).merge(quick), **arguments)
+    config = Config(**options.get("config_kwargs", {})).merge(
+        Config(
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+            retries={"total_max_attempts": _TRIES},
+            **({"signature_version": UNSIGNED} if options.get("anon") else {}),
+        )
+    )
+    return session.client("s3", config=config, **arguments)
 
 
 def _ask(question: Callable[[], str], unset: str = "off") -> str:

@@ -17,6 +17,26 @@ class KaryosegError(Exception):
     """A problem the user can mend: bad input, bad parameter, missing file."""
 
 
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an error, what caused it, what caused that ...
+
+    Parameters
+    ----------
+    error : BaseException or None
+        What was raised.
+
+    Yields
+    ------
+    BaseException
+        Each once, for causes can form a ring.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
 @dataclass(frozen=True)
 class Problem:
     """One located problem.

@@ -22,8 +22,9 @@ from fsspec.core import split_protocol
 from karyoseg.core.archive import check_archive, file_sha256
 from karyoseg.core.archive_members import unsafe_name
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.privacy import public_url
 from karyoseg.core.progress import Progress
-from karyoseg.core.transfer import copy_file, download, list_folder, public_url, retry
+from karyoseg.core.transfer import copy_file, download, list_folder, retry
 
 logger = logging.getLogger(__name__)
 

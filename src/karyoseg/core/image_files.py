@@ -11,7 +11,7 @@ from typing import BinaryIO
 import fsspec
 
 from karyoseg.core.errors import KaryosegError, Problem
-from karyoseg.core.storage import storage_problem
+from karyoseg.core.storage import StorageError, storage_errors
 
 
 class ImageError(KaryosegError):
@@ -94,19 +94,21 @@ def open_binary(path: str) -> BinaryIO:
     ------
     ImageError
         If the file is missing, unreadable or has no bytes.
+    StorageError
+        If the object store fails: that is no fault of the file.
     """
     stream: BinaryIO
     try:
         if is_url(path):
-            with fsspec.open(path, "rb") as remote:
+            with storage_errors(path), fsspec.open(path, "rb") as remote:
                 stream = io.BytesIO(remote.read())
         else:
             stream = Path(path).open("rb")  # noqa: SIM115
+    except StorageError:
+        raise
     except FileNotFoundError as error:
         raise ImageError(path, "no such file", "an image file", "Check the path.") from error
     except Exception as error:
-        if problem := storage_problem(path, error):
-            raise ImageError(problem.where, problem.found, problem.needed, problem.advice) from error
         text = " ".join(str(error).split())[:200] or type(error).__name__
         raise ImageError(
             path,

@@ -166,6 +166,8 @@ def _outputs(folder: Path, under: str) -> Iterator[tuple[str, Mapping[str, Any]]
 
 def _unchanged(path: Path, out: Mapping[str, Any]) -> bool:
     if path.is_file():
+        if out.get("size", path.stat().st_size) != path.stat().st_size:  # saves reading it
+            return False
         with path.open("rb") as content:
             return hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == out["md5"]
     sizes = [file.stat().st_size for file in path.rglob("*") if file.is_file()]

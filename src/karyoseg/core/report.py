@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from karyoseg.core.plots.canvas import to_jpeg_bytes, to_png_bytes
+from karyoseg.core.privacy import without_secrets
 
 #: What the headline numbers mean, in the order they are shown.
 DEFINITIONS: dict[str, tuple[str, str]] = {
@@ -133,7 +134,7 @@ def render_report(report: Report) -> str:
         headline=headline,
         classes=_rows(report.per_class),
         images=_rows(report.per_image),
-        parameters=flatten(report.parameters),
+        parameters=flatten(without_secrets(report.parameters)),
         score_columns=_SCORES,
         names=COLUMN_NAMES,
     )

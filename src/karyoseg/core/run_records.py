@@ -10,51 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from karyoseg.core.hardware import hardware, host, peak_memory_gb
-from karyoseg.core.provenance import dvc_state, git_state, package_versions
-from karyoseg.core.transfer import public_url
+from karyoseg.core.privacy import without_secrets
+from karyoseg.core.provenance import git_state, package_versions
 
 SCHEMA = 1
 RUNNING, SUCCEEDED, FAILED, INTERRUPTED = "running", "succeeded", "failed", "interrupted"
 
-_HIDDEN = "***"
-_SENSITIVE = r"[\w.-]*(?:password|passwd|secret|token|credential|api_?key|access_?key)[\w.-]*"
-_ASSIGNED = re.compile(rf"\b({_SENSITIVE}\s*[=:]\s*)[^\s,;]+", flags=re.IGNORECASE)
-_IS_SENSITIVE = re.compile(_SENSITIVE, flags=re.IGNORECASE)
-_URL = re.compile(r"\b[A-Za-z][\w+.-]*://[^\s'\"]+")
 _LONGEST_NAME = 60
-
-
-def without_secrets(value: Any) -> Any:
-    """Hide what must not be written down: passwords and signatures in URLs, values with the name of a secret.
-
-    Parameters
-    ----------
-    value : object
-        Text, or nested dicts and sequences.
-
-    Returns
-    -------
-    object
-        The same, to be written as JSON; models of parameters become dicts, what JSON does not know becomes text.
-
-    Examples
-    --------
-    >>> without_secrets({"url": "https://me:pw@example.org/a.zip?sig=1", "token": "abc", "n": 3})
-    {'url': 'https://example.org/a.zip', 'token': '***', 'n': 3}
-    """
-    if hasattr(value, "model_dump"):
-        value = value.model_dump(mode="json")
-    if isinstance(value, Mapping):
-        return {
-            str(key): _HIDDEN if item is not None and _IS_SENSITIVE.fullmatch(str(key)) else without_secrets(item)
-            for key, item in value.items()
-        }
-    if isinstance(value, (list, tuple, set)):
-        return [without_secrets(item) for item in value]
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    text = _URL.sub(lambda match: public_url(match.group()), str(value))
-    return _ASSIGNED.sub(rf"\g<1>{_HIDDEN}", text)
 
 
 def new_record(
@@ -111,7 +73,6 @@ def new_record(
         "given_parameters": without_secrets(given_parameters),
         "parameters": without_secrets(parameters),
         "git": git_state(project),
-        "dvc": dvc_state(project),
         "versions": package_versions(),
         "hardware": hardware(),
         "host": host(),

@@ -7,10 +7,14 @@ from contextlib import contextmanager
 
 from botocore import exceptions as boto
 
-from karyoseg.core.errors import KaryosegError, Problem
+from karyoseg.core.errors import KaryosegError, Problem, causes
 
 _WHERE = "entry `s3` of conf/local/credentials.yml, or the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-_REGION = ("the bucket lies in another region than asked", "its region", "Set AWS_REGION, or client_kwargs.region_name")
+_REGION = (
+    "the bucket lies in another region than asked",
+    "its region",
+    "Set AWS_DEFAULT_REGION, or client_kwargs.region_name",
+)
 _BUSY = (
     "the store is overloaded or failing",
     "a store that answers",
@@ -72,25 +76,22 @@ def storage_problem(where: str, error: BaseException | None) -> Problem | None:
     Problem or None
         None for errors that have nothing to do with the store, and for an object that is not there.
     """
-    seen: set[int] = set()  # causes can form a ring
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, boto.ClientError):
-            return _answered(where, error)
-        if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
-            found = "no credentials" if isinstance(error, boto.NoCredentialsError) else "half of the credentials"
+    for cause in causes(error):
+        if isinstance(cause, boto.ClientError):
+            return _answered(where, cause)
+        if isinstance(cause, boto.NoCredentialsError | boto.PartialCredentialsError):
+            found = "no credentials" if isinstance(cause, boto.NoCredentialsError) else "half of the credentials"
             return Problem(where, found, "access key and secret key", f"Set both in the {_WHERE}.")
-        if isinstance(error, _UNREACHABLE):
+        if isinstance(cause, _UNREACHABLE):
             return Problem(
                 where,
-                f"no answer from the store ({_endpoint(error)})",
+                f"no answer from the store ({_endpoint(cause)})",
                 "a store that can be reached",
                 "Check that it runs, the network, and the endpoint: client_kwargs.endpoint_url or AWS_ENDPOINT_URL.",
             )
-        invalid = isinstance(error, ValueError) and str(error).startswith("Invalid endpoint")
-        if invalid or isinstance(error, boto.BotoCoreError):  # profile not found, invalid region, name of a bucket ...
-            return Problem(where, _one_line(error), "settings that S3 accepts", f"Check the address and the {_WHERE}.")
-        error = error.__cause__ or error.__context__
+        invalid = isinstance(cause, ValueError) and str(cause).startswith("Invalid endpoint")
+        if invalid or isinstance(cause, boto.BotoCoreError):  # profile not found, invalid region, name of a bucket ...
+            return Problem(where, _one_line(cause), "settings that S3 accepts", f"Check the address and the {_WHERE}.")
     return None
 
 

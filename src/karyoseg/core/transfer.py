@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import fsspec
 import requests
 from pooch import HTTPDownloader
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.privacy import public_url
 from karyoseg.core.progress import Progress
 from karyoseg.core.storage import storage_errors
 
@@ -30,30 +31,6 @@ _BUSY = {408, 425, 429}
 
 class Transient(Exception):
     """A failure that another try may mend."""
-
-
-def public_url(url: str) -> str:
-    """Strip what must not be written to logs and files: user, password and query (signatures, tokens).
-
-    Parameters
-    ----------
-    url : str
-        Any URL or path.
-
-    Returns
-    -------
-    str
-        The part that may be shown.
-
-    Examples
-    --------
-    >>> public_url("https://me:secret@example.org/a.zip?signature=1")
-    'https://example.org/a.zip'
-    """
-    if "://" not in url:
-        return url
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def retry(action: Callable[[], T], shown: str, retries: int, pause: float) -> T:

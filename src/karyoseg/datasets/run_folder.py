@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from karyoseg.datasets.files import is_local, open_filesystem, write_whole
+from karyoseg.datasets.files import is_local, list_names, open_filesystem, read_whole, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -83,13 +83,12 @@ class RunFolder:
         dict of str to dict
             By file name without suffix, oldest first.
         """
-        if not self._fs.isdir(self._path):
-            return {}
-        paths = sorted(path for path in self._fs.ls(self._path, detail=False) if str(path).endswith(_SUFFIX))
+        files = (name for name in list_names(self._fs, self._path) if name.endswith(_SUFFIX))
+        names = sorted(name.removesuffix(_SUFFIX) for name in files)
         records = {}
-        for path in paths[-last:] if last else paths:
+        for name in names[-last:] if last else names:
             try:
-                records[str(path).rsplit("/", 1)[-1].removesuffix(_SUFFIX)] = json.loads(self._fs.cat_file(path))
+                records[name] = json.loads(read_whole(self._fs, f"{self._path}/{name}{_SUFFIX}"))
             except ValueError:
-                logger.debug("%s: is no record", path)
+                logger.debug("%s: is no record", name)
         return records
