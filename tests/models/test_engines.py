@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -155,6 +156,19 @@ def test_prediction_does_without_tensorflow(trained: StarDistSegmenter) -> None:
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith("openvino")
+
+
+def test_openvino_reports_nothing_to_its_maker(trained: StarDistSegmenter, tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from karyoseg.models.stardist.engines import Choice, open_engine;"
+        "open_engine(Path(sys.argv[1]), Choice('openvino', 'f32', ''));"
+        "assert 'openvino.tools.ovc.telemetry_stub' in sys.modules"
+    )
+    command = [sys.executable, "-c", script, str(trained.directory)]
+    home = {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
+    run = subprocess.run(command, env=os.environ | home, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert not (tmp_path / "intel").exists()
 
 
 def test_the_fastest_that_is_close_enough_is_chosen(trained: StarDistSegmenter) -> None:

@@ -94,7 +94,7 @@ class _Loop(keras.callbacks.Callback):
         """Choose patches and learning rate of the epoch."""
         self._stream.epoch = epoch
         self._started = time.monotonic()
-        self._bar = Progress(desc=f"epoch {epoch + 1}", total=len(self._stream), unit="batch")
+        self._bar = Progress(desc=f"epoch {epoch + 1}", total=len(self._stream), unit="step")
         losses = [row["val_loss"] for row in self.rows]
         rate = learning_rate(
             self._options["schedule"], self._options["learning_rate"], epoch, self._options["epochs"], losses

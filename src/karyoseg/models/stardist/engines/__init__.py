@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from karyoseg.models.stardist.architecture import Geometry
 from karyoseg.models.stardist.quiet import import_tensorflow
 
 logger = logging.getLogger(__name__)
+
+# With this package OpenVINO asks for consent in the terminal and reports imports to its maker; without it, it is quiet.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 class Engine(Protocol):
