@@ -25,13 +25,29 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     """Engine with the base image at hand: pulled, or made here where no registry can be reached."""
     engine = find_engine(tmp_path_factory.mktemp("engine"))
     base = re.findall(r"^FROM (\S+:\S+)", (PROJECT / "Dockerfile").read_text(), flags=re.MULTILINE)[0]
-    for command in (["image", "inspect", base], ["pull", "--quiet", base]):
-        if engine(*command, check=False).returncode == 0:
-            return engine
-    if engine.program != "podman" or os.geteuid() != 0 or not shutil.which("mmdebstrap"):
-        pytest.skip(f"{base} cannot be pulled; to make one here takes root, podman and mmdebstrap")
-    call(CONTAINERS / "local_base.sh", base, env=engine.env)
+    if not any(engine(*how, base, check=False).returncode == 0 for how in (("image", "inspect"), ("pull", "--quiet"))):
+        if engine.program != "podman" or os.geteuid() != 0 or not shutil.which("mmdebstrap"):
+            pytest.skip(f"{base} cannot be pulled; to make one here takes root, podman and mmdebstrap")
+        made = call(CONTAINERS / "local_base.sh", base, env=engine.env, check=False)
+        if made.returncode:
+            pytest.skip(f"{base} can be neither pulled nor made here: {made.stderr[-500:]}")
+    skip_unless_usable(engine, base, tmp_path_factory.mktemp("probe"))
     return engine
+
+
+def skip_unless_usable(engine: Engine, base: str, folder: Path) -> None:
+    """Tell a machine on which nothing can be built or run from an image of ours that is broken."""
+    probe = "RUN apt-get update && pip download --quiet --no-deps --dest /tmp idna"
+    (folder / "Dockerfile").write_text(f"FROM {base}\n{probe}\n")
+    program = "docker" if engine.program == "docker" else "buildah"
+    options = () if program == "docker" else ("--isolation", "chroot")
+    arguments = engine.env.get("BUILD_ARGS", "").split()
+    built = call(program, "build", *options, *arguments, "--tag", "karyoseg:probe", folder, check=False, env=engine.env)
+    if built.returncode:
+        pytest.skip(f"builds reach no packages on this machine: {built.stderr[-500:]}")
+    started = engine("run", "--rm", "--network", "none", "karyoseg:probe", "true", check=False)
+    if started.returncode:
+        pytest.skip(f"no container can run on this machine: {started.stderr[-500:]}")
 
 
 @pytest.fixture(scope="module")
