@@ -171,7 +171,11 @@ def test_openvino_reports_nothing_to_its_maker(trained: StarDistSegmenter, tmp_p
     assert not (tmp_path / "intel").exists()
 
 
-def test_the_fastest_that_is_close_enough_is_chosen(trained: StarDistSegmenter) -> None:
+def test_the_fastest_that_is_close_enough_is_chosen(
+    trained: StarDistSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = parity.Verdict(0.0, 0.0, 1.0, True)
+    monkeypatch.setattr(parity, "check", lambda folder: {"f32": same, "bf16": same})
     chosen = choose(trained.directory)
     assert (chosen.engine, chosen.precision) == ("openvino", "bf16" if has_bfloat16() else "f32")
     assert "beside TensorFlow: probabilities differ by" in chosen.reason
@@ -183,10 +187,10 @@ def test_the_fastest_that_is_close_enough_is_chosen(trained: StarDistSegmenter) 
 
 
 def test_what_is_not_close_enough_is_not_chosen(trained: StarDistSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
-    verdicts = {"f32": parity.Verdict(0.0, 0.0, True), "bf16": parity.Verdict(0.2, 0.1, False)}
+    verdicts = {"f32": parity.Verdict(0.0, 0.0, 1.0, True), "bf16": parity.Verdict(0.2, 0.1, 1.0, False)}
     monkeypatch.setattr(parity, "check", lambda folder: verdicts)
     assert choose(trained.directory).precision == "f32"
-    verdicts["f32"] = parity.Verdict(0.5, 0.1, False)
+    verdicts["f32"] = parity.Verdict(0.5, 0.1, 1.0, False)
     chosen = choose(trained.directory)
     assert chosen.engine == "keras"
     assert "not close enough: beside TensorFlow: probabilities differ by 0.5" in chosen.reason
@@ -209,12 +213,17 @@ def test_comparison_is_made_once_per_model(
         parity.check(tmp_path / "copy")
 
 
-def test_comparison_tells_differences(trained: StarDistSegmenter) -> None:
+def test_comparison_tells_differences(trained: StarDistSegmenter, disks: np.ndarray) -> None:
     image = parity.probe(Geometry.from_config(trained.config))
-    reference = outputs(trained.directory, "keras", image)
-    assert parity.compare(reference, reference, "f32") == parity.Verdict(0, 0, True)
-    assert not parity.compare(reference, (reference[0] * 0.8, reference[1]), "bf16").passed
-    assert not parity.compare(reference, (reference[0], reference[1] * 1.1), "bf16").passed
+    prob, dist = outputs(trained.directory, "keras", image)
+    reference = prob, dist, disks
+    assert parity.compare(reference, reference, "f32") == parity.Verdict(0, 0, 1, True)
+    assert not parity.compare(reference, (prob * 0.8, dist, disks), "bf16").passed
+    assert not parity.compare(reference, (prob, dist * 1.1, disks), "bf16").passed
+    one_lost = parity.compare(reference, (prob, dist, np.where(disks == 2, 0, disks)), "bf16")
+    assert one_lost == parity.Verdict(0, 0, pytest.approx(2 * 3 / (4 + 3)), False)
+    nothing = np.zeros_like(disks)
+    assert parity.compare((prob, dist, nothing), (prob, dist, nothing), "bf16").passed
 
 
 def test_comparison_without_a_writable_cache(trained: StarDistSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,6 +148,23 @@ def read_weights(path: Path) -> Weights:
             f"Restore the file (dvc pull) or train again."
         ) from error
     return {name: arrays for name, arrays in weights.items() if arrays}
+
+
+def read_thresholds(folder: Path) -> dict[str, float]:
+    """Read the thresholds of a model folder.
+
+    Parameters
+    ----------
+    folder : Path
+        StarDist model folder.
+
+    Returns
+    -------
+    dict of str to float
+        ``prob`` and ``nms``, 0..1; StarDist's defaults if the folder names none.
+    """
+    path = folder / "thresholds.json"
+    return json.loads(path.read_text()) if path.is_file() else {"prob": 0.5, "nms": 0.4}
 
 
 def _text(value: str | bytes) -> str:

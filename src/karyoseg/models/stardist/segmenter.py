@@ -20,6 +20,7 @@ from karyoseg.core.errors import KaryosegError
 from karyoseg.core.preparation import ImageFacts, Preparation, scale_from_estimate
 from karyoseg.core.progress import Progress
 from karyoseg.models.base import Augment, LabelledSamples, Prediction
+from karyoseg.models.stardist.architecture import read_thresholds
 from karyoseg.models.stardist.card import model_card
 from karyoseg.models.stardist.quiet import import_tensorflow
 
@@ -140,8 +141,7 @@ class StarDistSegmenter:
     @property
     def thresholds(self) -> dict[str, float]:
         """Probability and NMS threshold."""
-        path = self.directory / THRESHOLDS
-        return json.loads(path.read_text()) if path.is_file() else {"prob": 0.5, "nms": 0.4}
+        return read_thresholds(self.directory)
 
     @cached_property
     def fingerprint(self) -> str:
