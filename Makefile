@@ -70,12 +70,12 @@ docs: install-dev              ## build the documentation into site/
 	$(BIN)/python scripts/write_parameter_reference.py
 	$(BIN)/mkdocs build --strict
 
-bench: install-dev             ## compare with plain stardist calls
-	$(BIN)/python -m benchmarks
+bench: install-dev             ## compare with plain stardist calls; BENCH="--quick" passes options
+	$(BIN)/python -m benchmarks $(BENCH)
 
 lock: $(VENV)/bin/uv           ## write the lock files anew
 	for variant in cpu gpu; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
-	  --generate-hashes --no-header --extra $$variant --extra track pyproject.toml -o requirements/$$variant.txt; done
+	  --generate-hashes --no-header --extra $$variant --extra track --extra int8 --extra cluster pyproject.toml -o requirements/$$variant.txt; done
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header \
 	  --extra cpu --extra dev -c requirements/cpu.txt pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header \

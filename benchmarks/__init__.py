@@ -1,1 +1,1 @@
-"""karyoseg beside plain stardist calls: `python -m benchmarks`."""
+"""karyoseg beside plain stardist (`python -m benchmarks`), and further measurements in modules of their own."""

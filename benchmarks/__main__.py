@@ -1,103 +1,118 @@
-"""Run all cases, both sides alternating, and print the ratios.
+"""Measure karyoseg beside plain stardist, print tables and write them as JSON.
 
-Usage: python -m benchmarks [--runs 5] [--model FOLDER] [--json FILE] [CASE ...]
+Every measurement runs in a process of its own, the sides in turn.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import statistics
-import subprocess
+import shutil
 import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from benchmarks.cases import CASES
-from benchmarks.inputs import MODEL
+from benchmarks import record
+from benchmarks.alternate import TimeLeft, measure, turns
+from benchmarks.cases import CASES, OURS, PLAIN
+from benchmarks.inputs import ARCHIVE, Inputs, make_inputs, model_path
+from karyoseg.core.progress import duration
+from karyoseg.params.train import TrainParams
 
-SIDES = ("karyoseg", "stardist")
-
-
-class Worker:
-    """The process of one side, ready to measure."""
-
-    def __init__(self, case: str, side: str):
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", case, side],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        self._answer()
-
-    def _answer(self) -> str:
-        line = self._process.stdout.readline() if self._process.stdout else ""
-        if not line:
-            raise RuntimeError(f"{self._process.args} ended without an answer; run it by hand to see why")
-        return line
-
-    def run(self) -> dict[str, float]:
-        """Measure once."""
-        if self._process.stdin is not None:
-            self._process.stdin.write("run\n")
-            self._process.stdin.flush()
-        result: dict[str, float] = json.loads(self._answer())
-        return result
-
-    def stop(self) -> None:
-        """End the process."""
-        self._process.communicate()
+RESULTS = Path("data/08_reporting/benchmarks")
+#: Images in the folder, sides of the large and the single image [px], training steps per epoch.
+FULL = {"n_images": 240, "large": 8192, "single": 2048, "steps": 12}
+QUICK = {"n_images": 16, "large": 1024, "single": 512, "steps": 2}
 
 
-def compare(case: str, runs: int) -> dict[str, Any]:
-    """Measure both sides in turn; only one of them works at a time."""
-    workers = {side: Worker(case, side) for side in SIDES}
-    results: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
-    for _ in range(runs):
-        for side, worker in workers.items():
-            results[side].append(worker.run())
-    for worker in workers.values():
-        worker.stop()
-    rates = {side: statistics.median(r["amount"] / r["seconds"] for r in results[side]) for side in SIDES}
-    return {
-        "case": case,
-        "unit": CASES[case][0],
-        **{f"{side}_rate": rates[side] for side in SIDES},
-        "ratio": rates["karyoseg"] / rates["stardist"],
-        **{f"{side}_peak_gb": max(r["peak_gb"] for r in results[side]) for side in SIDES},
-    }
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for; 1 if a measurement failed."""
+    options = _parse(arguments)
+    if options.show:
+        print(*record.markdown(record.read(options.show)), sep="\n")
+        return 0
+    if options.archive and not options.archive.is_file():
+        raise SystemExit(f"--archive {options.archive}: no such file")
+    result = record.circumstances()
+    path = options.json or RESULTS / f"{result['created'].replace(':', '')}.json"
+    sizes = QUICK if options.quick else FULL
+    repeats = options.repeats or (1 if options.quick else None)
+    with tempfile.TemporaryDirectory(prefix="karyoseg-bench-") as scratch:
+        _say("making images")
+        inputs = make_inputs(Path(scratch), options.archive, sizes["n_images"], sizes["large"], sizes["single"])
+        model: dict[str, Any] = {"path": str(model_path(options.model, Path(scratch)))}
+        if any(CASES[case].ours in ("chosen", "engines") for case in options.only):
+            _say("opening every engine once")
+            model |= measure("benchmarks.engines", {"model": model["path"]})
+        result |= {"inputs": inputs.facts, "model": model, "cases": {}, "failed": {}}
+        sides = {case: [PLAIN, *_ways(case, model)] for case in options.only}
+        plan = [(case, side) for case in options.only for side in turns(sides[case], repeats or CASES[case].rounds)]
+        _run(plan, inputs, sizes["steps"], result, path)
+    print(*record.markdown(result), sep="\n")
+    print(f"\n{path}")
+    return int(bool(result["failed"]))
 
 
-def main() -> None:
-    """Print the table and write it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cases", nargs="*", choices=[*CASES, []], default=[])
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--model", help="folder of the model to predict with; default: that of BBBC038")
-    parser.add_argument("--json", type=Path, default=Path("data/08_reporting/benchmarks.json"))
-    arguments = parser.parse_args()
-    if arguments.model:
-        os.environ[MODEL] = arguments.model
-    rows = []
-    print(f"{'case':<14}{'unit':>10}{'karyoseg':>11}{'stardist':>11}{'ratio':>8}{'peak GB':>16}")
-    for case in arguments.cases or CASES:
-        row = compare(case, arguments.runs)
-        rows.append(row)
-        memory = f"{row['karyoseg_peak_gb']:.2f} / {row['stardist_peak_gb']:.2f}"
-        print(
-            f"{case:<14}{row['unit']:>10}{row['karyoseg_rate']:>11.3f}{row['stardist_rate']:>11.3f}"
-            f"{row['ratio']:>8.2f}{memory:>16}",
-            flush=True,
-        )
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(
-        json.dumps({"machine": platform.processor(), "runs": arguments.runs, "rows": rows}, indent=2)
-    )
+def _run(plan: list[tuple[str, str]], inputs: Inputs, steps: int, result: dict[str, Any], path: Path) -> None:
+    """Make one measurement after the other; the file is written after each."""
+    left = TimeLeft(plan, {(case, side): CASES[case].seconds for case, side in plan})
+    runs: dict[str, list[dict[str, Any]]] = {case: [] for case, _ in plan}
+    scores: dict[str, dict[str, Any]] = {case: {} for case, _ in plan}
+    for number, (case, side) in enumerate(plan, start=1):
+        started = time.monotonic()
+        output = inputs.folder / "output"
+        output.mkdir()
+        setting = inputs.setting(case) | {
+            "case": case, "side": side, "model": result["model"]["path"], "output": str(output), "steps": steps
+        }  # fmt: skip
+        try:
+            run = measure("benchmarks.worker", setting) | {"side": side}
+        except RuntimeError as error:
+            result["failed"][f"{case}, {side}"] = str(error)
+            said = f"failed: {error}"
+        else:
+            runs[case].append(run)
+            if CASES[case].scored and side not in scores[case]:
+                names = [path.name for path in Path(setting["images"]).iterdir()]
+                scores[case][side] = record.score_folder(names, inputs.folder / "truth", output)
+            result["cases"][case] = record.summary(case, runs[case], scores[case])
+            said = f"{run['amount'] / run['seconds']:.2f} {CASES[case].unit}, {run['peak_gb']:.2f} GB"
+        shutil.rmtree(output)
+        record.write(path, result)
+        left.done((case, side), time.monotonic() - started)
+        _say(f"{number} of {len(plan)}: {case}, {side}: {said}; about {duration(left.seconds())} left")
+
+
+def _ways(case: str, model: Mapping[str, Any]) -> list[str]:
+    """Name the ways of karyoseg that a case compares with plain stardist."""
+    ours = CASES[case].ours
+    if ours == "engines":
+        return list(model["available"])
+    if ours == "trainings":
+        return [name for name in get_args(TrainParams.model_fields["precision"].annotation) if name in ("auto", "f32")]
+    return [model["auto"]] if ours == "chosen" else [OURS]
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    option = parser.add_argument
+    cases = list(CASES)
+    option("--only", nargs="+", choices=cases, default=cases, metavar="CASE", help=f"some of: {', '.join(cases)}")
+    option("--quick", action="store_true", help="small inputs, once: to try it, not for figures")
+    option("--repeats", type=int, help="rounds; default 3, by engine 2, with --quick 1")
+    option("--model", help="folder or name of the model that predicts; default: that of BBBC038, else one that ships")
+    option("--archive", type=Path, default=ARCHIVE if ARCHIVE.is_file() else None, metavar="ZIP",
+           help=f"BBBC038 in the layout of S-BSST265; default {ARCHIVE}; without it images are drawn")  # fmt: skip
+    option("--json", type=Path, metavar="FILE", help=f"file to write; default: a new one in {RESULTS}")
+    option("--show", type=Path, metavar="FILE", help="print the tables of an earlier run")
+    return parser.parse_args(arguments)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

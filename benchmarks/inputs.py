@@ -1,11 +1,9 @@
-"""What the cases work on: images and a model."""
+"""What the cases work on: real images from an archive, or drawn ones."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,91 +11,133 @@ import numpy as np
 import tifffile
 
 from karyoseg.core.archive import extract
-from karyoseg.core.images import read_image
+from karyoseg.core.sources import SourceOptions, open_source
 from karyoseg.core.synthetic import SAMPLE_CLASSES, draw_scene, render_scene
+from karyoseg.models import bundled_models, model_folder
 from karyoseg.params.train import TrainParams
 
 SEED = 0
-BATCH, PATCH = 4, 256
-EPOCH_STEPS = 40  # enough to make what happens once per epoch count little
-N_IMAGES, SIDE, TILE = 240, 8192, 256
+TILE = 256
 SHAPES = [(256, 256), (256, 320), (360, 360), (520, 696), (512, 640), (1024, 1024)]  # of BBBC038
-#: Names a model folder; else that of the environment bbbc038 is taken.
-MODEL = "KARYOSEG_BENCHMARK_MODEL"
+MODEL = Path("data/06_models/bbbc038")
+ARCHIVE = Path("../shared/data/bbbc038-fluorescence.zip")
+_MAX_FILES, _MAX_BYTES = 10_000, 10**10
+_PART = 4  # one image in so many makes the smaller folder
 
-#: Does a fixed amount of work and returns the amount in the unit of the case.
-Side = Callable[[], float]
+Pair = tuple[np.ndarray, np.ndarray]
 
 
-def scenes(n: int, shape: tuple[int, int]) -> list[tuple[np.ndarray, np.ndarray]]:
+@dataclass(frozen=True)
+class Inputs:
+    """Images on disk.
+
+    Parameters
+    ----------
+    folder : Path
+        With ``images`` and ``truth`` (TIFF files of the same names), ``part`` (links to a quarter of the images, of the
+        same mix of sizes), ``large/large.tif`` and ``image.tif``, a piece of it.
+    facts : dict
+        Where they come from; number and size.
+    """
+
+    folder: Path
+    facts: dict[str, Any]
+
+    def setting(self, case: str) -> dict[str, Any]:
+        """Return what a case works on: folder, amount of work in it, single image."""
+        name, amount = {"folder": ("images", "images"), "engines": ("part", "part")}.get(case, ("large", "large_mpx"))
+        return {
+            "images": str(self.folder / name),
+            "amount": self.facts[amount],
+            "image": str(self.folder / "image.tif"),
+        }
+
+
+def scenes(n: int, shape: tuple[int, int]) -> list[Pair]:
     """Draw seeded raw images with labels."""
     rng = np.random.default_rng(SEED)
     kinds = list(SAMPLE_CLASSES)
     return [render_scene(draw_scene(kinds[i % len(kinds)], shape, rng)[0], rng) for i in range(n)]
 
 
-def training_params() -> TrainParams:
-    """Network and batch of the default model."""
-    return TrainParams(epochs=1, steps_per_epoch=EPOCH_STEPS, batch_size=BATCH, patch_size=[PATCH, PATCH])
+def make_inputs(folder: Path, archive: Path | None, n_images: int, large: int, single: int) -> Inputs:
+    """Write the images.
+
+    Parameters
+    ----------
+    folder : Path
+        Empty.
+    archive : Path or None
+        In the layout of S-BSST265, with real images; without it they are drawn. Only its training part is used.
+    n_images : int
+        Files in the folder.
+    large, single : int
+        Sides of the large and of the single image [px].
+    """
+    for name in ("images", "truth", "part", "large"):
+        (folder / name).mkdir()
+    pairs = _real(archive, folder / "archive", n_images) if archive else _drawn(n_images)
+    source = f"training part of {archive.name}" if archive else "drawn"
+    names, pixels = [], 0
+    for number, (image, labels) in enumerate(pairs):
+        names.append(f"{number:03d}.tif")
+        tifffile.imwrite(folder / "images" / names[-1], image, compression="zlib")
+        tifffile.imwrite(folder / "truth" / names[-1], labels.astype(np.int32), compression="zlib")
+        pixels += image.size
+    part = names[::_PART]
+    for name in part:
+        (folder / "part" / name).symlink_to(folder / "images" / name)
+    mosaic = _mosaic([tifffile.imread(folder / "images" / name) for name in names], large)
+    tifffile.imwrite(folder / "large" / "large.tif", mosaic)
+    tifffile.imwrite(folder / "image.tif", mosaic[:single, :single])
+    facts = {
+        "source": source, "images": len(names), "mpx": pixels / 1e6, "part": len(part),
+        "large_mpx": mosaic.size / 1e6, "single_mpx": min(single, large) ** 2 / 1e6,
+    }  # fmt: skip
+    return Inputs(folder, facts)
 
 
-def small_images() -> list[np.ndarray]:
-    """One drawn image of each size found in BBBC038."""
-    return [image for shape in SHAPES for image, _ in scenes(1, shape)]
-
-
-@cache
-def image_folder() -> Path:
-    """240 files: real fluorescence images of 256 to 1040 px if they are at hand, else drawn ones."""
-    folder = Path(tempfile.mkdtemp(prefix="karyoseg-bench-"))
-    archive = Path("../shared/data/bbbc038-fluorescence.zip")
-    if archive.is_file():
-        extract(archive, folder / "all", max_files=10_000, max_bytes=10**10)
-        real = sorted((folder / "all").rglob("rawimages/*"))
-        chosen = [real[i * len(real) // N_IMAGES] for i in range(N_IMAGES)]
-        images = [_one_channel(read_image(path).array) for path in chosen]
-    else:
-        images = [image for i in range(N_IMAGES) for image, _ in scenes(1, SHAPES[i % len(SHAPES)])]
-    (folder / "images").mkdir()
-    for number, image in enumerate(images):
-        tifffile.imwrite(folder / "images" / f"{number:03d}.tif", image, compression="zlib")
-    return folder / "images"
-
-
-@cache
-def large_image() -> Path:
-    """Folder with one file of 8192 x 8192 px: pieces of the images of the other folder, stretched to 8 bit."""
-    rng = np.random.default_rng(SEED)
-    sources = [tifffile.imread(path) for path in sorted(image_folder().iterdir())]
-    sources = [image for image in sources if min(image.shape) >= TILE]
-    large = np.zeros((SIDE, SIDE), np.uint8)
-    for number in range((SIDE // TILE) ** 2):
-        image = sources[number % len(sources)]
-        low, high = np.percentile(image, [1, 99.8])
-        top, left = (int(rng.integers(0, n - TILE + 1)) for n in image.shape)
-        y, x = (TILE * n for n in divmod(number, SIDE // TILE))
-        piece = image[top : top + TILE, left : left + TILE].astype(np.float32)
-        large[y : y + TILE, x : x + TILE] = np.clip((piece - low) / max(high - low, 1) * 200 + 10, 0, 255)
-    folder = Path(tempfile.mkdtemp(prefix="karyoseg-bench-"))
-    tifffile.imwrite(folder / "large.tif", large)
-    return folder
-
-
-def model_folder() -> Path:
-    """Folder of the model named, else of that of BBBC038, else of an untrained network of the same size."""
-    trained = Path(os.environ.get(MODEL, "data/06_models/bbbc038"))
-    if (trained / "weights_best.h5").is_file():
-        return trained
-    if MODEL in os.environ:
-        raise FileNotFoundError(f"{trained} holds no model")
+def model_path(model: str | None, scratch: Path) -> Path:
+    """Find a model: the one named, else that of BBBC038, else one that ships, else an untrained one."""
+    if model or (MODEL / "config.json").is_file():
+        return model_folder(model or str(MODEL)).resolve()
+    if bundled := bundled_models():
+        return next(iter(bundled.values()))
     from karyoseg.models.stardist.network import build
 
-    folder = Path(tempfile.mkdtemp()) / "untrained"
-    network: Any = build(training_params().config2d(1), folder)
+    folder = scratch / "untrained"
+    network: Any = build(TrainParams().config2d(1), folder)
     network.keras_model.save_weights(str(folder / "weights_best.h5"))
     (folder / "thresholds.json").write_text('{"prob": 0.5, "nms": 0.4}')
     return folder
 
 
-def _one_channel(image: np.ndarray) -> np.ndarray:
-    return image if image.ndim == 2 else image[..., 0]
+def _real(archive: Path, unpacked: Path, n: int) -> Iterator[Pair]:
+    """Read images spread evenly over the archive, with their labels."""
+    extract(archive, unpacked, max_files=_MAX_FILES, max_bytes=_MAX_BYTES)
+    source = open_source(unpacked, "bsst265", SourceOptions())
+    ids = [record.id for record in source.records if record.split != "test"]
+    for number in range(n):
+        key = ids[number * len(ids) // n]
+        image = source.read_image(key).array
+        yield image if image.ndim == 2 else image[..., 0], source.read_labels(key)
+
+
+def _drawn(n: int) -> Iterator[Pair]:
+    drawn = [scenes(-(-n // len(SHAPES)), shape) for shape in SHAPES]
+    return (drawn[number % len(SHAPES)][number // len(SHAPES)] for number in range(n))
+
+
+def _mosaic(images: list[np.ndarray], side: int) -> np.ndarray:
+    """Join pieces of the images, stretched to 8 bit."""
+    rng = np.random.default_rng(SEED)
+    images = [image for image in images if min(image.shape) >= TILE]
+    joined = np.zeros((side, side), np.uint8)
+    for number in range((side // TILE) ** 2):
+        image = images[number % len(images)]
+        low, high = np.percentile(image, [1, 99.8])
+        top, left = (int(rng.integers(0, n - TILE + 1)) for n in image.shape)
+        y, x = (TILE * n for n in divmod(number, side // TILE))
+        piece = image[top : top + TILE, left : left + TILE].astype(np.float32)
+        joined[y : y + TILE, x : x + TILE] = np.clip((piece - low) / max(high - low, 1) * 200 + 10, 0, 255)
+    return joined

@@ -1,121 +1,107 @@
 """Prediction beside plain stardist, at the images' own sizes, so that both networks do the same work.
 
-In `folder` and `large image` the plain side is the loop that most people write: read, normalise, `predict_instances`,
-write the label image. Our side is the predict pipeline and writes everything it always writes: label images, ROIs,
-GeoJSON, overlays, tables.
+The plain side is the loop that most people write: read, normalise, `predict_instances`, write the label image. Our
+side is the predict pipeline and writes everything it always writes: label images, ROIs, GeoJSON, overlays, tables.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
 
-from benchmarks.inputs import N_IMAGES, SIDE, Side, image_folder, large_image, model_folder, small_images
+PROJECT = Path(__file__).parents[1]
+#: What the work would import.
+_IMPORTED = {
+    "keras": ["karyoseg.models.stardist.network", "karyoseg.models.stardist.engines.keras"],
+    "openvino": ["karyoseg.models.stardist.instances", "karyoseg.models.stardist.engines.openvino"],
+    "onnxruntime": ["karyoseg.models.stardist.instances", "onnxruntime"],
+}
+_TILED = 4096  # px; plain stardist is told to cut larger images in 4 x 4, else they need more than 60 GB
 
-_TILES = (4, 4)  # of the large image in plain stardist; as a whole it needs more than 60 GB
+
+def folder(side: str, setting: Mapping[str, Any]) -> Callable[[], float]:
+    """All images of a folder, each side from the opening of the model to the last file; imports do not count."""
+    images, output, model = (Path(setting[name]) for name in ("images", "output", "model"))
+    if side == "stardist":
+        work = _plain_loop(images, output, model)
+    else:
+        engine, precision = side.split()
+        work = predict_pipeline(
+            images, output, model=str(model), engine=engine, precision=precision, scale="none"
+        )  # fmt: skip
+
+    def amount() -> float:
+        work()
+        return float(setting["amount"])
+
+    return amount
 
 
-def images_karyoseg() -> Side:
-    """Normalise and segment images of several sizes, not rescaled, by our segmenter."""
-    from karyoseg.models.stardist import StarDistSegmenter
+def image(side: str, setting: Mapping[str, Any]) -> Callable[[], float]:
+    """Label image of one image in memory, the second time a process does it."""
+    pixels = tifffile.imread(setting["image"])
+    if side == "stardist":
+        from csbdeep.utils import normalize
 
-    segmenter = StarDistSegmenter.load(model_folder())
-    images = small_images()
+        plain = _plain_model(Path(setting["model"]))
 
-    def work() -> float:
-        for image in images:
-            prepared, _ = segmenter.prepare(image, scale=1.0)
-            segmenter.predict(prepared)
-        return sum(image.size for image in images) / 1e6
+        def work() -> float:
+            plain.predict_instances(normalize(pixels, 1, 99.8))
+            return pixels.size / 1e6
+    else:
+        from karyoseg.models.stardist import StarDistSegmenter
 
+        ours = StarDistSegmenter.load(Path(setting["model"]))
+        ours.use(*side.split())
+
+        def work() -> float:
+            prepared, _ = ours.prepare(pixels, scale=1.0)
+            ours.predict(prepared)
+            return pixels.size / 1e6
+
+    work()
     return work
 
 
-def images_stardist() -> Side:
-    """Normalise and segment the same images, by ``predict_instances``."""
-    from csbdeep.utils import normalize
-
-    model = _plain_model()
-    images = small_images()
-
-    def work() -> float:
-        for image in images:
-            model.predict_instances(normalize(image, 1, 99.8))
-        return sum(image.size for image in images) / 1e6
-
-    return work
-
-
-def folder_karyoseg() -> Side:
-    """All output files of 240 images."""
-    return _pipeline(image_folder(), N_IMAGES)
-
-
-def folder_stardist() -> Side:
-    """Label images of the same."""
-    return _plain_loop(image_folder(), N_IMAGES)
-
-
-def large_karyoseg() -> Side:
-    """All output files of one image of 8192 x 8192 px."""
-    return _pipeline(large_image(), SIDE**2 / 1e6)
-
-
-def large_stardist() -> Side:
-    """Label image of the same."""
-    return _plain_loop(large_image(), SIDE**2 / 1e6, n_tiles=_TILES)
-
-
-def _pipeline(folder: Path, amount: float) -> Side:
-    from kedro.io import DataCatalog, MemoryDataset
+def predict_pipeline(images: Path, output: Path, **parameters: Any) -> Callable[[], Any]:
+    """Return a call that runs the predict pipeline with the configuration of the project, as `kedro run` does."""
+    from kedro.framework.project import pipelines
+    from kedro.framework.session import KedroSession
+    from kedro.framework.startup import bootstrap_project
     from kedro.runner import SequentialRunner
 
-    from karyoseg.datasets import CSVDataset, ParquetDataset, PredictionFolder
-    from karyoseg.params.predict import PredictParams
-    from karyoseg.pipelines.predict import create_pipeline
-
-    output = Path(tempfile.mkdtemp(prefix="karyoseg-bench-"))
-    params = PredictParams(input=str(folder), output=str(output), model=str(model_folder()), scale="none")
-
-    def work() -> float:
-        shutil.rmtree(output)
-        catalog = DataCatalog(
-            {
-                "params:predict": MemoryDataset(params),
-                "predictions": PredictionFolder(path=str(output)),
-                "objects_csv": CSVDataset(filepath=str(output / "objects.csv"), save_args={"index": False}),
-                "objects_parquet": ParquetDataset(filepath=str(output / "objects.parquet")),
-            }
-        )
-        SequentialRunner().run(create_pipeline(), catalog)
-        return amount
-
-    return work
+    for module in ("pyarrow.parquet", *_IMPORTED.get(parameters.get("engine", "auto"), ())):
+        import_module(module)
+    options = {"input": str(images), "output": str(output), **parameters}
+    bootstrap_project(PROJECT)
+    with KedroSession.create(PROJECT, runtime_params={"predict": options}) as session:
+        catalog = session.load_context().catalog
+    pipeline = pipelines["predict"]
+    return lambda: SequentialRunner().run(pipeline, catalog)
 
 
-def _plain_loop(folder: Path, amount: float, **options: Any) -> Side:
+def _plain_loop(images: Path, output: Path, model: Path) -> Callable[[], Any]:
+    import stardist.models  # noqa: F401
     from csbdeep.utils import normalize
     from skimage.io import imread
 
-    model = _plain_model()
-    output = Path(tempfile.mkdtemp(prefix="karyoseg-bench-"))
-
-    def work() -> float:
-        for path in sorted(folder.iterdir()):
-            labels, _ = model.predict_instances(normalize(imread(path), 1, 99.8), show_tile_progress=False, **options)
+    def work() -> None:
+        network = _plain_model(model)
+        for path in sorted(images.iterdir()):
+            pixels = imread(path)
+            tiles = (4, 4) if max(pixels.shape) > _TILED else None
+            labels, _ = network.predict_instances(normalize(pixels, 1, 99.8), n_tiles=tiles, show_tile_progress=False)
             tifffile.imwrite(output / path.name, labels.astype(np.uint16), compression="zlib")
-        return amount
 
     return work
 
 
-def _plain_model() -> Any:
+def _plain_model(folder: Path) -> Any:
     from stardist.models import StarDist2D
 
-    folder = model_folder().resolve()
     return StarDist2D(None, name=folder.name, basedir=str(folder.parent))

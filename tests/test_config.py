@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from karyoseg.params.train import NetworkParams
 
-ENVIRONMENTS = ["base", "bbbc038", "bsst265", "s3", "test"]
+ENVIRONMENTS = ["base", "bbbc038", "bbbc038-fast", "bsst265", "s3", "test"]
 
 
 @pytest.fixture(scope="module", params=ENVIRONMENTS)

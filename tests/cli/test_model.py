@@ -84,6 +84,27 @@ def test_a_model_in_a_bucket_is_described_where_it_is(
     assert f"{bucket}/nothing: no model there" in missing.output
 
 
+def test_a_model_that_ships_is_described_where_it_is(tmp_path: Path) -> None:
+    shown = rows(describe("nuclei-fluo", project=tmp_path))
+    assert shown["model"] == "nuclei-fluo"
+    assert Path(shown["place"]).parts[-2:] == ("bundled", "nuclei-fluo")
+    assert shown["preparation.rescale.name"] == "diameter"
+
+
+def test_what_ships_needs_a_text_about_it(folder: Path, tmp_path: Path) -> None:
+    metadata = SimpleNamespace(project_path=tmp_path, source_dir=tmp_path / "src", package_name="karyoseg")
+    result = CliRunner().invoke(model, ["bundle", "nuclei", "--as", "nuclei-new"], obj=metadata)
+    assert result.exit_code == 1
+    assert "src/karyoseg/bundled/nuclei-new.md: is missing; needed: what the model card cannot know" in result.output
+    about = tmp_path / "src/karyoseg/bundled/nuclei-new.md"
+    about.parent.mkdir(parents=True)
+    about.touch()
+    result = CliRunner().invoke(model, ["bundle", "nuclei", "--as", "nuclei-new"], obj=metadata)
+    assert result.exit_code == 1
+    assert "does not say how it was trained" in result.output
+    assert [path.name for path in about.parent.iterdir()] == ["nuclei-new.md"]
+
+
 def test_no_model_is_a_plain_message(tmp_path: Path) -> None:
     result = describe("nothing", project=tmp_path)
     assert result.exit_code == 1

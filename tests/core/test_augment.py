@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
+from scipy import ndimage as ndi
 
-from karyoseg.core import intensity
+from karyoseg.core import illumination, intensity
 from karyoseg.core.augment import TRANSFORM_NAMES, Augmenter
 from karyoseg.core.errors import KaryosegError
 from karyoseg.params.augment import AugmentParams, Transform
@@ -168,7 +169,7 @@ def test_intensities_outside_0_1_are_not_clipped(name: str) -> None:
     changed, ids = Augmenter([always(name)])(image, disks(64), 3)
     assert changed.dtype == np.float32
     assert np.isfinite(changed).all()
-    assert changed.max() > 3
+    assert changed.max() > 3 or name == "saturation"
     assert changed.min() < -3
     if name not in GEOMETRIC:
         np.testing.assert_array_equal(ids, disks(64))
@@ -231,6 +232,52 @@ def test_noise_has_the_variance_it_promises() -> None:
     photons = intensity.poisson_noise(image, (100, 100), rng)
     assert np.isclose(photons.mean(), 0.5, rtol=0.01)
     assert np.isclose(photons.std(), np.sqrt(0.5 / 100), rtol=0.05)
+
+
+def test_each_object_gets_a_brightness_of_its_own_and_the_background_none() -> None:
+    labels = disks()
+    image = 0.1 + 0.5 * (labels > 0).astype(np.float32)
+    changed, _ = Augmenter([always("object_brightness", factor=[0.5, 2])])(image, labels, 0)
+    inside = ndi.binary_erosion(labels > 0, iterations=5)
+    means = np.array([changed[inside & (labels == index)].mean() for index in range(1, 10)])
+    spread = [changed[inside & (labels == index)].std() for index in range(1, 10)]
+    assert len(np.unique(means.round(3))) == 9
+    assert (means >= 0.1 + 0.25 - 0.01).all()
+    assert (means <= 0.1 + 1.0 + 0.01).all()
+    assert max(spread) < 0.01
+    np.testing.assert_allclose(changed[labels == 0], 0.1, atol=1e-6)
+
+
+def test_saturation_makes_its_level_the_end_of_the_range() -> None:
+    ramp = np.linspace(-1, 2, 31, dtype=np.float32)[None]
+    cut = illumination.saturation(ramp, (0.5, 0.5), np.random.default_rng(0))
+    np.testing.assert_allclose(cut, np.minimum(ramp, 0.5) * 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("change", [illumination.background, illumination.shading])
+def test_uneven_light_changes_slowly_and_by_no_more_than_asked(change: Any) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        difference = np.abs(change(np.ones((100, 80), np.float32), (0.4, 0.4), rng) - 1)
+        assert 0 <= difference.min() < 0.01
+        assert np.isclose(difference.max(), 0.4, atol=1e-5)
+        assert max(np.abs(np.diff(difference, axis=axis)).max() for axis in (0, 1)) < 0.1
+
+
+def test_haze_spreads_light_and_keeps_the_mean() -> None:
+    image = np.zeros((128, 128), np.float32)
+    image[56:72, 56:72] = 1
+    hazy = illumination.haze(image, (1, 1), np.random.default_rng(0))
+    assert np.isclose(hazy.mean(), image.mean(), rtol=0.1)
+    assert hazy[50, 64] > 0.01
+    assert hazy[64, 64] < 1
+
+
+def test_grain_is_coarser_than_independent_noise() -> None:
+    image = np.zeros((200, 200), np.float32)
+    noise = illumination.grain(image, (0.1, 0.1), np.random.default_rng(0))
+    assert 0.05 < noise.std() < 0.11
+    assert np.corrcoef(noise[:, 1:].ravel(), noise[:, :-1].ravel())[0, 1] > 0.5
 
 
 def test_gamma_is_monotone_through_zero() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -77,3 +78,11 @@ def test_without_the_tool_there_is_no_gpu(tmp_path: Path, monkeypatch: pytest.Mo
 def test_peak_memory_is_that_of_this_process() -> None:
     resident = psutil.Process().memory_info().rss / 1e9
     assert 0.9 * resident < peak_memory_gb() < 100
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="elsewhere the system counts the parent's memory")
+def test_peak_memory_does_not_start_at_that_of_the_parent() -> None:
+    held = np.ones(2**27, np.uint8)
+    code = "from karyoseg.core.hardware import peak_memory_gb; print(peak_memory_gb())"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(run.stdout) < held.nbytes / 1e9 < peak_memory_gb()

@@ -41,6 +41,47 @@ def test_glob(folder: Path) -> None:
     assert [image.stem for image in find_images(f"{folder}/b.*")] == ["b"]
 
 
+def test_links_are_what_they_lead_to(folder: Path, tmp_path: Path) -> None:
+    links = tmp_path / "links"
+    links.mkdir()
+    for target in (folder / "b.tif", folder / "a 1.TIF", folder / "sub", folder / "notes.txt"):
+        (links / target.name).symlink_to(target)
+    (tmp_path / "alias").symlink_to(links)
+    assert [image.stem for image in find_images(str(links))] == ["a 1", "b"]
+    assert [image.stem for image in find_images(str(tmp_path / "alias"))] == ["a 1", "b"]
+    assert [image.stem for image in find_images(str(links / "b.tif"))] == ["b"]
+    assert [image.stem for image in find_images(f"{links}/*/*.tiff")] == ["c"]
+    assert {image.stem for image in find_images(f"{links}/**/*.tif*")} == {"b", "c"}
+    plain = {image.stem: image.stamp for image in find_images(str(folder))}
+    assert find_images(str(links / "b.tif"))[0].stamp == find_images(str(links))[1].stamp == plain["b"]
+
+
+def test_links_in_circles_end(tmp_path: Path) -> None:
+    for name in ("x", "y"):
+        write(tmp_path / name / "deep" / f"{name}.tif")
+    (tmp_path / "x" / "deep" / "other").symlink_to(tmp_path / "y")
+    (tmp_path / "y" / "deep" / "other").symlink_to(tmp_path / "x")
+    (tmp_path / "x" / "itself").symlink_to(tmp_path / "x")
+    (tmp_path / "up").symlink_to(tmp_path)
+    found = [image.path for image in find_images(f"{tmp_path}/**/*.tif")]
+    relative = {str(Path(path).relative_to(tmp_path)) for path in found}
+    assert relative == {
+        "x/deep/x.tif",
+        "y/deep/y.tif",
+        "x/deep/other/deep/y.tif",
+        "y/deep/other/deep/x.tif",
+    }
+
+
+def test_a_link_to_nowhere_is_reported_when_it_is_read(folder: Path) -> None:
+    (folder / "lost.tif").symlink_to(folder / "gone.tif")
+    (folder / "own.tif").symlink_to("own.tif")
+    lost, own = (image for image in find_images(str(folder)) if image.stem in ("lost", "own"))
+    for image in (lost, own):
+        with pytest.raises(KaryosegError, match=image.stem):
+            read_image(image.path)
+
+
 def test_file_of_any_suffix(folder: Path) -> None:
     (folder / "b.tif").rename(folder / "b.dat")
     (image,) = find_images(str(folder / "b.dat"))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage as ndi
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.normalise import normalise
-from karyoseg.core.preparation import ImageFacts, Preparation, scale_from_estimate
-from karyoseg.core.size import estimate_diameter
+from karyoseg.core.preparation import ImageFacts, Preparation, scale_correction, scale_from_estimate
+from karyoseg.core.size import estimate_diameter, resize_image
+from karyoseg.core.synthetic import SAMPLE_CLASSES, NucleiScene, draw_scene, render_scene
 
 
 def recipe(name: str, target: float = 0.0, **options: object) -> Preparation:
@@ -53,7 +56,7 @@ def test_absurd_scales_are_refused() -> None:
 
 
 def test_apply_selects_then_rescales_then_normalises(rng: np.random.Generator) -> None:
-    raw = rng.integers(0, 4000, (40, 60, 3), dtype=np.uint16)
+    raw = (4000 * ndi.gaussian_filter(rng.random((40, 60, 3)), (3, 3, 0))).astype(np.uint16)
     prepared = recipe("none", channels=(1,)).apply(raw, 0.5)
     assert prepared.shape == (20, 30)
     assert prepared.dtype == np.float32
@@ -74,3 +77,63 @@ def test_estimates_rescale_within_limits() -> None:
     assert scale_from_estimate(1e4, 30) == 0.1
     assert scale_from_estimate(0.5, 30) == 4
     assert scale_from_estimate(float("nan"), 30) == 1
+
+
+@pytest.mark.parametrize("kind", list(SAMPLE_CLASSES))
+@pytest.mark.parametrize("scale", [0.6, 1.0, 1.7])
+def test_sound_images_are_only_rescaled_and_stretched(kind: str, scale: float) -> None:
+    rng = np.random.default_rng(5)
+    scene, _ = draw_scene(kind, (128, 150), rng)
+    image, _ = render_scene(replace(scene, photons=2000), rng)
+    expected = normalise(image if scale == 1 else resize_image(image, scale))
+    np.testing.assert_array_equal(Preparation().apply(image, scale), expected)
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
+def test_an_empty_field_is_not_stretched(scale: float) -> None:
+    dark = NucleiScene(shape=(160, 160), n_nuclei=0, debris=0, background=0.05, bit_depth=16, offset=300)
+    prepared = Preparation().apply(render_scene(dark, np.random.default_rng(1))[0], scale)
+    assert prepared.std() < 0.07
+    assert prepared.max() < 0.5
+
+
+def test_hot_pixels_change_nothing_else(rng: np.random.Generator) -> None:
+    image, _ = render_scene(NucleiScene(shape=(128, 128), n_nuclei=8, bit_depth=12, photons=2000), rng)
+    hot = image.copy()
+    mask = rng.random(image.shape) < 0.004
+    hot[mask] = 65535
+    clean, found = Preparation().apply(image), Preparation().apply(hot)
+    assert np.abs(found - clean)[~mask].max() < 0.02
+    assert np.abs(found - clean)[mask].max() < 0.5
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0])
+def test_empty_margins_change_nothing_and_are_dark(scale: float, rng: np.random.Generator) -> None:
+    scene = NucleiScene(shape=(96, 128), n_nuclei=8, bit_depth=12, offset=900, photons=2000)
+    image, _ = render_scene(scene, rng)
+    padded = Preparation().apply(np.pad(image, 32), scale)
+    inner = tuple(slice(round(32 * scale), round((32 + n) * scale)) for n in image.shape)
+    edge = 2 if scale < 1 else 0
+    core = tuple(slice(edge, round(n * scale) - edge) for n in image.shape)
+    np.testing.assert_allclose(padded[inner][core], Preparation().apply(image, scale)[core], atol=0.05)
+    outside = np.ones(padded.shape, bool)
+    outside[inner] = False
+    assert not padded[outside].any()
+
+
+def test_noise_is_smoothed_until_nuclei_stand_out(rng: np.random.Generator) -> None:
+    scene = NucleiScene(shape=(160, 160), n_nuclei=12, photons=10, bit_depth=16, offset=300, exposure=0.002)
+    image, labels = render_scene(scene, rng)
+    nuclei = labels > 0
+    prepared, plain = Preparation().apply(image), normalise(image)
+    contrast = [(x[nuclei].mean() - x[~nuclei].mean()) / x[~nuclei].std() for x in (prepared, plain)]
+    assert contrast[0] > 1.5 * contrast[1]
+
+
+def test_corrections_go_by_what_covers_the_area() -> None:
+    assert scale_correction(np.array([]), 28) == 1
+    assert scale_correction(np.array([5.0]), 28) == 1  # one alone may be a fragment
+    assert scale_correction(np.array([14.0, 14, 14, 2, 2, 2, 2, 2]), 28) == 2
+    assert scale_correction(np.array([25.0, 28, 33]), 28) == 1
+    assert scale_correction(np.full(5, 1000.0), 28) == 0.25
+    assert scale_correction(np.full(5, 0.1), 28) == 4

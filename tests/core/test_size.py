@@ -13,7 +13,7 @@ import pytest
 import tifffile
 from scipy import ndimage as ndi
 
-from karyoseg.core.size import estimate_diameter, median_diameter, resize_image, resize_labels
+from karyoseg.core.size import estimate_diameter, median_diameter, polygon_diameters, resize_image, resize_labels
 
 ESTIMATED_WITHIN = 1.25
 
@@ -69,6 +69,28 @@ def test_estimate_of_a_large_image_looks_where_the_nuclei_are() -> None:
     image = np.full((3000, 5000), 20, np.uint16)
     image[1800:2700, 3000:3900] = draw_disks(20, 900, touching=False, noise=0.02, gradient=0, seed=3)
     assert estimate_diameter(image) == pytest.approx(20, rel=0.25)
+
+
+def test_estimate_ignores_hot_pixels_and_margins(rng: np.random.Generator) -> None:
+    image = draw_disks(24, 300, touching=False, noise=0.02, gradient=0, seed=1)
+    expected = estimate_diameter(image)
+    hot = image.copy()
+    hot[rng.random(image.shape) < 0.003] = 65535
+    assert estimate_diameter(hot) == pytest.approx(expected, rel=0.05)
+    assert estimate_diameter(np.pad(image + 900, 200)) == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize(("diameter", "noise"), [(4, 0.01), (5, 0.01), (16, 0.25), (40, 0.35)])
+def test_estimate_of_tiny_and_of_dim_nuclei(diameter: int, noise: float) -> None:
+    image = draw_disks(diameter, 256, touching=False, noise=noise, gradient=0, seed=diameter)
+    assert 1 / 1.5 < estimate_diameter(image) / diameter < 1.5
+
+
+def test_diameters_of_polygons() -> None:
+    angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    circles = np.stack([np.array([r * np.sin(angles) + 40, r * np.cos(angles) - 7]) for r in (3, 20)])
+    assert polygon_diameters(circles) == pytest.approx([6, 40], rel=0.01)
+    assert polygon_diameters(np.zeros((0, 2, 32))).size == 0
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (8, 8), (64, 64)])

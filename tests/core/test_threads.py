@@ -40,6 +40,33 @@ def test_a_failure_is_raised_and_nothing_more_is_begun() -> None:
     assert len(begun) <= 8
 
 
+def test_what_was_begun_beside_a_failure_is_given() -> None:
+    slow = threading.Event()
+
+    def compute(item: int) -> int:
+        if item == 1:
+            raise ValueError("one")
+        slow.wait(0.05)
+        return item
+
+    given: list[int] = []
+    with pytest.raises(ValueError, match="one"):
+        given.extend(map_completed(compute, range(100), 3))
+    assert {0, 2} <= set(given)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_of_several_failures_the_first_item_s_is_raised(threads: int) -> None:
+    def compute(item: int) -> int:
+        time.sleep(0.02 if item == 3 else 0)
+        if item >= 3:
+            raise ValueError(f"item {item}")
+        return item
+
+    with pytest.raises(ValueError, match="item 3"):
+        list(map_completed(compute, range(20), threads))
+
+
 def test_room_is_never_exceeded_but_by_a_single_one() -> None:
     room, held, most = Room(10), [], []
     lock = threading.Lock()

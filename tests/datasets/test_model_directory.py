@@ -49,6 +49,16 @@ def test_round_trip_and_replacement(dataset: ModelDirectory, final: Path, tmp_pa
     assert str(final) in repr(dataset)
 
 
+def test_another_model_can_be_loaded_in_its_place(final: Path, tmp_path: Path) -> None:
+    make_model(tmp_path / "elsewhere", "elsewhere")
+    dataset = ModelDirectory(filepath=str(final), load_from=str(tmp_path / "elsewhere"))
+    assert dataset.exists()
+    assert name_of(dataset) == "elsewhere"
+    dataset.save(make_model(tmp_path / "a", "first"))
+    assert name_of(dataset) == "elsewhere"
+    assert name_of(ModelDirectory(filepath=str(final))) == "first"
+
+
 def test_a_loaded_model_can_be_saved_over_itself(dataset: ModelDirectory, tmp_path: Path) -> None:
     dataset.save(make_model(tmp_path / "a", "first"))
     dataset.save(dataset.load())

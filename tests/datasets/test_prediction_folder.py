@@ -153,14 +153,14 @@ def save(data: PredictionFolder, value: dict) -> None:
 
 def test_kill_between_files_of_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counted, data = Counted(), PredictionFolder(path=str(tmp_path))
-    real = fsspec.implementations.local.LocalFileSystem.mv
+    real = Path.replace
 
-    def failing(self, source: str, target: str, **kwargs) -> None:
+    def failing(self: Path, target: str) -> Path:
         if target.endswith("b.geojson"):
             raise KeyboardInterrupt
-        real(self, source, target, **kwargs)
+        return real(self, target)
 
-    monkeypatch.setattr(fsspec.implementations.local.LocalFileSystem, "mv", failing)
+    monkeypatch.setattr(Path, "replace", failing)
     with pytest.raises(KeyboardInterrupt):
         data.save(counted.lazies())
     monkeypatch.undo()

@@ -22,6 +22,7 @@ TINY = {
     "epochs": 2,
     "learning_rate": 0.001,
     "schedule": {"name": "constant"},
+    "precision": "f32",  # the same on every processor
     "seed": 7,
 }
 

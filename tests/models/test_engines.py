@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from karyoseg.core.metrics import match_table
 from karyoseg.models.stardist import StarDistSegmenter, engines
 from karyoseg.models.stardist.architecture import Geometry, grid_pools, read_weights
 from karyoseg.models.stardist.engines import Choice, choose, open_engine, parity
-from karyoseg.models.stardist.engines.openvino import OpenVinoEngine, has_bfloat16, unsupported
+from karyoseg.models.stardist.engines.layers import unsupported
+from karyoseg.models.stardist.engines.openvino import OpenVinoEngine, has_bfloat16
 from karyoseg.models.stardist.instances import candidates
 
 SMALL = {"n_rays": 8, "grid": (2, 2), "unet_n_depth": 2, "unet_n_filter_base": 4, "net_conv_after_unet": 8}
@@ -40,7 +42,9 @@ FORMS = {
     "expansion": {"unet_expansion": 1.5, "unet_n_depth": 3},
     "activations": {"unet_activation": "elu", "unet_last_activation": "tanh"},
     "prefix": {"unet_prefix": "p_"},
+    "swish": {"unet_activation": "swish", "unet_last_activation": "selu"},
 }
+HAS_ONNX = bool(find_spec("onnx") and find_spec("onnxruntime"))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +75,7 @@ def config_of(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_openvino_gives_what_tensorflow_gives(make: Callable, form: str) -> None:
+def test_all_engines_give_what_tensorflow_gives(make: Callable, form: str) -> None:
     folder = make(**FORMS[form])
     geometry = Geometry.from_config(config_of(folder))
     shape = (4 * geometry.stride[0], 6 * geometry.stride[1], geometry.n_channels)
@@ -79,8 +83,10 @@ def test_openvino_gives_what_tensorflow_gives(make: Callable, form: str) -> None
     reference = outputs(folder, "keras", image)
     assert reference[0].shape == (shape[0] // geometry.grid[0], shape[1] // geometry.grid[1])
     assert reference[1].shape[-1] == geometry.n_rays
-    for found, expected in zip(outputs(folder, "openvino", image), reference, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * max(1, np.abs(expected).max()))
+    for engine in ["openvino", "onnxruntime"] if HAS_ONNX else ["openvino"]:
+        for found, expected in zip(outputs(folder, engine, image), reference, strict=True):
+            tolerance = {"rtol": 1e-4, "atol": 1e-5 * max(1, np.abs(expected).max())}
+            np.testing.assert_allclose(found, expected, **tolerance, err_msg=engine)
 
 
 @pytest.mark.parametrize("form", ["small", "uneven grid", "kernels", "even kernels", "convolutions", "pool"])
@@ -124,11 +130,31 @@ def test_many_threads_give_the_same_as_one(trained: StarDistSegmenter, sample: C
         np.testing.assert_array_equal(one.prob, other.prob)
 
 
+@pytest.mark.skipif(not HAS_ONNX, reason="onnx and onnxruntime are extra packages")
+def test_onnx_runtime_gives_the_labels_of_tensorflow(trained: StarDistSegmenter, sample: Callable) -> None:
+    model = StarDistSegmenter.load(trained.directory)
+    images = [sample(430 + i, shape=(70 + 31 * i, 90))[0] for i in range(3)]
+    model.use("keras")
+    expected = [model.predict(image).labels for image in images]
+    assert model.use("onnxruntime") == "onnxruntime f32"
+    with ThreadPoolExecutor(3) as pool:
+        for found, labels in zip(pool.map(model.predict, images), expected, strict=True):
+            np.testing.assert_array_equal(found.labels, labels)
+
+
+def test_onnx_runtime_asks_for_its_packages(trained: StarDistSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KaryosegError, match="bf16 with engine onnxruntime: not possible"):
+        choose(trained.directory, "onnxruntime", "bf16")
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    with pytest.raises(KaryosegError, match=r"onnx and onnxruntime not installed; .*karyoseg\[onnx\]"):
+        choose(trained.directory, "onnxruntime")
+
+
 def test_candidates_are_those_of_stardist(trained: StarDistSegmenter, sample: Callable) -> None:
     from karyoseg.models.stardist.network import open_folder
 
     image, _ = sample(420, shape=(123, 77))
-    expected = open_folder(trained.directory).predict_sparse(image, prob_thresh=0.2)
+    expected = open_folder(trained.directory).predict_sparse(image, prob_thresh=0.2, b=0)
     found = candidates(open_engine(trained.directory, Choice("openvino", "f32", "")), image, 0.2)
     assert len(expected[0]) > 50
     np.testing.assert_array_equal(found[2], expected[2])
@@ -235,8 +261,9 @@ def test_networks_that_openvino_cannot_build_run_in_tensorflow(make: Callable) -
     folder = make(unet_activation="hard_sigmoid")
     assert unsupported(config_of(folder)) == "the activation 'hard_sigmoid' is unknown"
     assert str(choose(folder)) == "keras f32 (the activation 'hard_sigmoid' is unknown)"
-    with pytest.raises(KaryosegError, match=r"cannot run in OpenVINO, the activation .*engine keras"):
-        choose(folder, "openvino")
+    for engine, name in (("openvino", "OpenVINO"), ("onnxruntime", "ONNX Runtime")):
+        with pytest.raises(KaryosegError, match=rf"cannot run in {name}, the activation .*engine keras"):
+            choose(folder, engine)
 
 
 def test_a_gpu_is_used(trained: StarDistSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,8 @@ def test_search_equals_brute_force_with_stardist(trained: Any, sample: Callable)
     expected = {}
     for nms in nms_grid:
         for prob in prob_grid:
-            found = [network.predict_instances(i, prob_thresh=prob, nms_thresh=nms)[0] for i, _ in pairs]
+            options = {"prob_thresh": prob, "nms_thresh": nms, "predict_kwargs": {"b": 0}}
+            found = [network.predict_instances(i, **options)[0] for i, _ in pairs]
             stats = [matching_dataset([t for _, t in pairs], found, iou, show_progress=False) for iou in IOUS]
             expected[nms, prob] = float(np.mean([s.accuracy for s in stats]))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.models import model_folder
 from karyoseg.models.tracking import MODELS
 from karyoseg.models.versions import ModelVersions
 from repositories import dvc, environment, git, make_repository
@@ -142,6 +143,53 @@ def test_files_missing_in_the_remote_leave_the_model_alone(here: Path) -> None:
     with pytest.raises(KaryosegError, match="needed: "):
         ModelVersions(there).pull("nuclei", "1")
     assert weights(there) == b"mine"
+
+
+def test_a_revision_is_read_beside_the_working_tree(
+    here: Path, there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KARYOSEG_CACHE", str(tmp_path / "cache"))
+    versions = ModelVersions(here)
+    versions.push("nuclei", "1")
+    write_model(here, b"two")
+    versions.push("nuclei", "2")
+    git(there, "pull", "--quiet")
+    monkeypatch.chdir(there)
+    for name, content in (
+        ("data/06_models/nuclei@1", b"one"),
+        ("data/06_models/nuclei@v2", b"two"),
+        ("nuclei@nuclei-v1", b"one"),
+        ("nuclei@HEAD", b"two"),
+        (f"{there}/data/06_models/nuclei@HEAD~1", b"one"),
+    ):
+        folder = model_folder(name)
+        assert (folder / "weights_best.h5").read_bytes() == content
+        assert folder.name == "nuclei"
+        assert folder.is_relative_to(tmp_path / "cache")
+    assert not (there / MODELS / "nuclei").exists()
+    assert git(there, "status", "--porcelain") == ""
+    shutil.rmtree(here.parent / "karyoseg-store")
+    shutil.rmtree(there / ".dvc/cache", ignore_errors=True)
+    assert (model_folder("nuclei@1") / "weights_best.h5").read_bytes() == b"one"  # kept in the cache
+
+
+def test_revisions_without_the_model_are_named(
+    here: Path, there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KARYOSEG_CACHE", str(tmp_path / "cache"))
+    ModelVersions(here).push("nuclei", "1")
+    git(there, "pull", "--quiet", "--tags")
+    monkeypatch.chdir(there)
+    with pytest.raises(KaryosegError, match=r"revision 7: git does not know it.*nuclei-v1"):
+        model_folder("nuclei@7")
+    with pytest.raises(KaryosegError, match=r"data/06_models/nuclei@HEAD~1: is not in that revision.*nuclei-v1"):
+        model_folder("nuclei@HEAD~1")
+    with pytest.raises(KaryosegError, match=r"data/06_models/other@HEAD: is not in that revision"):
+        model_folder("other@HEAD")
+    shutil.rmtree(here.parent / "karyoseg-store")
+    with pytest.raises(KaryosegError, match=r"data/06_models/nuclei@1: .*needed: all files in the remote"):
+        model_folder("nuclei@1")
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from karyoseg.core.errors import KaryosegError, ProblemReport
 from karyoseg.core.lazy import Lazy
 from karyoseg.params.evaluate import EvaluateParams
+from karyoseg.params.preprocess import PreprocessParams
 from karyoseg.pipelines.evaluate import create_pipeline
 from karyoseg.pipelines.evaluate.nodes import match_images, predict_split, summarise_metrics
 
@@ -34,6 +35,9 @@ class Thresholder:
 
     def use(self, engine, precision):
         return f"{engine} {precision}"
+
+    def describe(self):
+        return {"training": {"preparation": {"rescale": {"name": "diameter", "target": 28.0}}}}
 
     def predict(self, image, *, out_shape=None, scale=1.0, prob_thresh=None, nms_thresh=None):
         self.calls.append({"out_shape": out_shape, "scale": scale, "prob": prob_thresh, "nms": nms_thresh})
@@ -74,12 +78,13 @@ def inputs():
         "intermediate_labels": {key: Lazy(partial(np.copy, y), f"labels {key}") for key, y in labels.items()},
         "manifest": manifest.drop(columns="scale"),
         "params:evaluate": EvaluateParams(),
+        "params:preprocess": PreprocessParams(),
     }
 
 
 def predict(inputs, **params):
     names = ["model", "primary_images", "primary_manifest", "splits"]
-    return predict_split(*(inputs[name] for name in names), EvaluateParams(**params))
+    return predict_split(*(inputs[name] for name in names), EvaluateParams(**params), inputs["params:preprocess"])
 
 
 def test_pipeline_from_model_to_tables(inputs):
@@ -124,6 +129,14 @@ def test_another_split_can_be_evaluated(inputs):
     assert list(predict(inputs, split="train")) == ["train1"]
 
 
+def test_a_model_from_elsewhere_needs_images_prepared_for_it(inputs):
+    assert predict(inputs)  # its own are not questioned
+    with pytest.raises(KaryosegError, match=r"prepared with rescale={'name': 'none'}; needed: rescale={'name': 'diam"):
+        predict(inputs, model="nuclei-fluo")
+    inputs["params:preprocess"] = PreprocessParams(rescale={"name": "diameter", "target": 28})
+    assert len(predict(inputs, model="nuclei-fluo")) == len(predict(inputs))
+
+
 def test_empty_split_is_refused(inputs):
     with pytest.raises(KaryosegError, match=r"val split holds no samples .*'test': 3.*evaluate\.split"):
         predict(inputs, split="val")
@@ -152,6 +165,17 @@ def test_missing_label_and_wrong_shape_are_reported_together(inputs):
     with pytest.raises(ProblemReport) as caught:
         match_images(predictions, inputs["intermediate_labels"], inputs["manifest"])
     assert {problem.where for problem in caught.value.problems} == {"a", "b"}
+
+
+def test_any_number_of_threads_gives_the_same_tables(inputs, monkeypatch):
+    predictions = predict(inputs)
+    tables = []
+    for threads in (1, 3):
+        monkeypatch.setattr("karyoseg.pipelines.evaluate.nodes.n_threads", lambda n=threads: n)
+        tables.append(match_images(predictions, inputs["intermediate_labels"], inputs["manifest"]))
+    for one, other in zip(*tables, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+    assert tables[0][1]["id"].tolist() == ["a", "b", "c"]
 
 
 def test_ids_that_look_like_numbers_stay_text(inputs):

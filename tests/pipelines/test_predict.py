@@ -42,6 +42,10 @@ class Threshold:
         """Say what was asked for."""
         return f"{engine} {precision}"
 
+    def describe(self) -> dict[str, Any]:
+        """Say what models of ours say."""
+        return {"thresholds": {"prob": 0.52, "nms": 0.3}, "training": {}}
+
     def prepare(
         self, image: np.ndarray, *, facts: ImageFacts, scale: float | None, channels: list[int] | None
     ) -> tuple[np.ndarray, float]:
@@ -109,6 +113,14 @@ def run(source: Path | str, output: Path, **options: Any) -> pd.DataFrame:
     table = pd.read_csv(output / "objects.csv")
     pd.testing.assert_frame_equal(table, pd.read_parquet(output / "objects.parquet"), check_dtype=False)
     return table
+
+
+def test_the_settings_are_said_once(
+    model: Threshold, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        run(folder, tmp_path / "out", nms_thresh=0.45, scale=0.5)
+    assert caplog.text.count("fake: prob 0.52, nms 0.45, images scaled by 0.5, auto auto") == 1
 
 
 def test_folder_to_files_and_table(model: Threshold, folder: Path, tmp_path: Path) -> None:

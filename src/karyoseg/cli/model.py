@@ -1,4 +1,4 @@
-"""``kedro model``: versions of trained models, and where a model came from."""
+"""``kedro model``: versions of trained models, where a model came from, and models that ship."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from kedro.framework.startup import ProjectMetadata
 
 from karyoseg.cli.errors import with_readable_errors
 from karyoseg.cli.facts import two_columns
+from karyoseg.core.errors import KaryosegError
 from karyoseg.core.image_files import is_url
 
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _REMOTE = click.option("--remote", "-r", help="Remote of DVC, in place of its default.")
 
 
 @click.group()
 def model() -> None:
-    """Release, fetch and describe trained models."""
+    """Release, fetch, describe and bundle trained models."""
 
 
 @model.command()
@@ -69,20 +71,88 @@ def pull(metadata: ProjectMetadata, name: str, rev: str | None, force: bool, rem
 def describe(metadata: ProjectMetadata, name: str, as_json: bool) -> None:
     """Say where a model came from: revisions, data, parameters, score.
 
-    MODEL is a name in data/06_models, or what predict.model takes: a folder, a URL, or a published model.
+    MODEL is what predict.model takes: a bundled or published name, a folder or its name in data/06_models, a URL, or
+    FOLDER@VERSION.
     """
-    from karyoseg.models import load_segmenter
-    from karyoseg.models.tracking import MODELS
+    from karyoseg.models import load_segmenter, model_folder
 
-    ours = metadata.project_path / MODELS / name
-    where = str(ours) if ours.is_dir() and not Path(name).exists() else name
-    if is_url(where):
+    if is_url(name):
         KedroSession.create(metadata.project_path).load_context()  # reads the credentials
-    known = load_segmenter(where).describe()
+    folder = str(model_folder(name, metadata.project_path))
+    known = load_segmenter(folder).describe()
     if as_json:
         click.echo(json.dumps(known, indent=2, default=str))
     else:
-        click.echo(two_columns(_facts(where, known) | _settings(known)))
+        click.echo(two_columns(_facts(name if is_url(name) else folder, known) | _settings(known)))
+
+
+@model.command()
+@click.argument("name", metavar="MODEL")
+@click.option("--as", "bundled", required=True, metavar="NAME", help="Name of the model that ships.")
+@click.option("--data", type=_FOLDER, help="Data folder of its training and evaluation; default: the one it is in.")
+@click.pass_obj
+@with_readable_errors
+def bundle(metadata: ProjectMetadata, name: str, bundled: str, data: Path | None) -> None:
+    """Make a trained and evaluated model ship with the package.
+
+    Writes src/karyoseg/bundled/NAME: weights of 16 bit, and a model card with the scores of the evaluation and the text
+    of src/karyoseg/bundled/NAME.md (data, licence, command, known failures). Refuses a model that scores less with
+    weights of 16 bit, is too large, or was not the one evaluated.
+    """
+    from karyoseg.models import model_folder
+    from karyoseg.models.stardist import StarDistSegmenter
+    from karyoseg.models.stardist.bundle import bundle as make_bundle
+    from karyoseg.models.tracking import checked_name
+
+    folder = model_folder(name, metadata.project_path)
+    target = metadata.source_dir / str(metadata.package_name) / "bundled" / checked_name(bundled, "model")
+    about = target.with_name(f"{bundled}.md")
+    if not about.is_file():
+        raise KaryosegError(
+            f"{about}: is missing; needed: what the model card cannot know, in Markdown: data, licence of the data, "
+            f"command, known failures. Write it."
+        )
+    data = data or folder.absolute().parents[1]
+    made = make_bundle(StarDistSegmenter.load(folder), data, target, about.read_text(encoding="utf-8"))
+    click.echo(
+        f"Wrote {target}: {made['bytes'] / 1e6:.1f} MB. On the validation images AP@0.5 is {made['ap_50']:.4f} "
+        f"({made['ap_50_before']:.4f} before), AP mean {made['ap_mean']:.4f} ({made['ap_mean_before']:.4f})."
+    )
+
+
+@model.command()
+@click.argument("name", metavar="MODEL")
+@click.option("--data", type=_FOLDER, help="Data folder with prepared images; default: the one it is in.")
+@click.pass_obj
+@with_readable_errors
+def quantize(metadata: ProjectMetadata, name: str, data: Path | None) -> None:
+    """Make a model predict faster, in 8 bit, and measure what that costs.
+
+    Adds openvino_int8.* to the model folder: the network in 8 bit, fitted to the validation images of data/03_primary.
+    predict.precision=int8 uses it, and so does auto if the scores on these images are at most 0.005 lower.
+    """
+    import pandas as pd
+
+    from karyoseg.core.splits import VALIDATION
+    from karyoseg.datasets import SamplePartitions
+    from karyoseg.models import model_folder
+    from karyoseg.models.stardist import StarDistSegmenter
+    from karyoseg.models.stardist.engines.int8 import quantise
+    from karyoseg.pipelines.train.nodes import select_samples
+
+    folder = StarDistSegmenter.load(model_folder(name, metadata.project_path)).directory
+    prepared = (data or folder.absolute().parents[1]) / "03_primary"
+    if not (prepared / "splits.csv").is_file():
+        raise KaryosegError(
+            f"{prepared}: no prepared images; needed: what the pipeline preprocess wrote. Run it, or name its data "
+            f"folder with --data."
+        )
+    images = SamplePartitions(path=str(prepared / "images"), file_format="image").load()
+    labels = SamplePartitions(path=str(prepared / "labels"), file_format="labels").load()
+    splits = pd.read_csv(prepared / "splits.csv", dtype={"id": str})
+    cost = quantise(folder, select_samples(images, labels, splits, VALIDATION))
+    click.echo(f"{folder}: {cost}.")
+    click.echo(f"predict.precision=auto {'takes' if cost.is_small else 'does not take'} it.")
 
 
 def _facts(where: str, known: Mapping[str, Any]) -> dict[str, str]:

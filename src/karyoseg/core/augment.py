@@ -3,7 +3,8 @@
 A policy is a JSON-able list of ``{"name": ..., parameters}``; an :class:`Augmenter` applies it in that order.
 albumentations composes the transforms and offers flips and quarter turns. Its intensity transforms clip float
 images to [0, 1] (and return NaN for the gamma of a negative value), which would cut off the bright tail that
-percentile normalisation leaves on purpose: ours are in :mod:`karyoseg.core.intensity`. Its ``Compose`` seeds
+percentile normalisation leaves on purpose: ours are in :mod:`karyoseg.core.intensity` and
+:mod:`karyoseg.core.illumination`. Its ``Compose`` seeds
 every transform alike, so that chances meant to be independent coincide: here all share one stream.
 """
 
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from skimage.measure import label as connected_parts
 
-from karyoseg.core import intensity
+from karyoseg.core import illumination, intensity
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.intensity import Range, log_uniform
 
@@ -108,7 +109,7 @@ class _Elastic(_Warp):
 
 
 class _Intensity(A.ImageOnlyTransform):
-    """Apply a function of :mod:`karyoseg.core.intensity`."""
+    """Apply a function of :mod:`karyoseg.core.intensity` or :mod:`karyoseg.core.illumination`."""
 
     def __init__(self, change: IntensityChange, values: Range, p: float):
         super().__init__(p=p)
@@ -116,6 +117,29 @@ class _Intensity(A.ImageOnlyTransform):
 
     def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
         return self.change(img, self.values, self.random_generator).astype(np.float32, copy=False)
+
+
+class _ObjectBrightness(A.ImageOnlyTransform):
+    """Multiply each object's light above the background by a factor of its own."""
+
+    def __init__(self, factor: Range, p: float):
+        super().__init__(p=p)
+        self.factor = factor
+
+    @property
+    def targets_as_params(self) -> list[str]:
+        return ["mask"]
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        ids, inverse = np.unique(np.maximum(data["mask"], 0), return_inverse=True)
+        factors = np.exp(self.random_generator.uniform(*np.log(self.factor), ids.size)).astype(np.float32)
+        factors[ids == 0] = 1
+        # Blurred, for a step in brightness would draw the outline.
+        return {"factors": cv2.GaussianBlur(factors[inverse.reshape(data["mask"].shape)], (0, 0), 1.5)}
+
+    def apply(self, img: np.ndarray, factors: np.ndarray, **params: Any) -> np.ndarray:
+        floor = np.float32(np.percentile(img[::4, ::4], 20))
+        return floor + (img - floor) * factors.reshape(factors.shape + (1,) * (img.ndim - 2))
 
 
 def _flip(axes: str, p: float) -> list[Any]:
@@ -131,6 +155,11 @@ _TRANSFORMS: dict[str, Callable[..., list[Any]]] = {
     "scale": lambda factor, p: [_Scale(factor, p)],
     "elastic": lambda magnitude, spacing, p: [_Elastic(magnitude, spacing, p)],
     "brightness": lambda factor, p: [_Intensity(intensity.brightness, factor, p)],
+    "object_brightness": lambda factor, p: [_ObjectBrightness(factor, p)],
+    "background": lambda amplitude, p: [_Intensity(illumination.background, amplitude, p)],
+    "shading": lambda depth, p: [_Intensity(illumination.shading, depth, p)],
+    "haze": lambda amount, p: [_Intensity(illumination.haze, amount, p)],
+    "saturation": lambda level, p: [_Intensity(illumination.saturation, level, p)],
     "contrast": lambda factor, p: [_Intensity(intensity.contrast, factor, p)],
     "gamma": lambda gamma, p: [_Intensity(intensity.gamma, gamma, p)],
     "intensity_shift": lambda offset, p: [_Intensity(intensity.shift, offset, p)],
@@ -138,6 +167,7 @@ _TRANSFORMS: dict[str, Callable[..., list[Any]]] = {
     "gaussian_blur": lambda sigma, p: [_Intensity(intensity.gaussian_blur, sigma, p)],
     "gaussian_noise": lambda sigma, p: [_Intensity(intensity.gaussian_noise, sigma, p)],
     "poisson_noise": lambda photons, p: [_Intensity(intensity.poisson_noise, photons, p)],
+    "grain": lambda sigma, p: [_Intensity(illumination.grain, sigma, p)],
 }
 
 #: Names a policy may use.

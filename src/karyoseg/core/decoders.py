@@ -179,7 +179,7 @@ def _decode_tiff(stream: BinaryIO, where: str, *, indexed: bool) -> Decoded:
         array = series[0].asarray()
         size = tiff_pixel_size(tif)
         imagej = bool(tif.is_imagej)
-    axes, n_extra = series[0].axes, _n_alpha(page)
+    axes, n_extra = series[0].axes, n_alpha(page)
     binary = page.bitspersample == 1
     if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:
         raise ImageError(where, "CMYK colours", "gray or RGB", "Convert the image to RGB.")
@@ -194,7 +194,14 @@ def _decode_tiff(stream: BinaryIO, where: str, *, indexed: bool) -> Decoded:
     return Decoded(array, axes, n_extra=n_extra, stack=True, binary=binary, pixel_size_um=size)
 
 
-def _n_alpha(page: tifffile.TiffPage) -> int:
+def n_alpha(page: tifffile.TiffPage) -> int:
+    """Count the samples of a colour pixel that are transparency.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        Page of a TIFF file.
+    """
     alpha = [kind for kind in page.extrasamples if kind in (1, 2)]
     colour = page.photometric in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
     if colour and page.samplesperpixel > _RGB:

@@ -18,6 +18,7 @@ except ImportError:  # Windows
 
 _NVIDIA = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")
 _TIMEOUT = 10
+_STATUS = Path("/proc/self/status")
 _MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _CONTAINERS = {
     "kubernetes": ("KUBERNETES_SERVICE_HOST", ""),
@@ -93,10 +94,15 @@ def nvidia_gpus() -> list[dict[str, Any]]:
 
 def peak_memory_gb() -> float:
     """Return the peak resident memory of this process [GB]."""
+    try:  # on Linux the figure of `resource` starts at the memory of the process that started this one
+        lines = _STATUS.read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / 1e9
+    except (OSError, StopIteration):
+        pass
     if resource is None:
         return float(psutil.Process().memory_info().peak_wset / 1e9)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e9 if sys.platform == "darwin" else 1e6)
+    return float(peak / (1e9 if sys.platform == "darwin" else 1e6))
 
 
 def _processor() -> str:

@@ -33,6 +33,10 @@ class ImageError(KaryosegError):
         self.problem = Problem(where, found, needed, advice)
         super().__init__(str(self.problem))
 
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, ...]]:
+        # Pickled when it comes from another process.
+        return type(self), (self.problem.where, self.problem.found, self.problem.needed, self.problem.advice)
+
 
 @contextmanager
 def image_errors(where: str, found: str, needed: str, advice: str) -> Iterator[None]:

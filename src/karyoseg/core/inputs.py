@@ -13,10 +13,13 @@ from typing import Any
 
 import fsspec
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.image_files import is_url, open_binary
 from karyoseg.core.images import IMAGE_SUFFIXES
+from karyoseg.core.large_images import ZARR_SUFFIX
+from karyoseg.core.links import LinkingFileSystem
 from karyoseg.core.storage import storage_errors, storage_problem
 
 _KINDS = ", ".join(IMAGE_SUFFIXES)
@@ -53,11 +56,13 @@ def find_images(spec: str, exclude: str | None = None) -> list[InputImage]:
     spec : str
         - a file, whatever its suffix;
         - a folder: its images, not those of subfolders;
+        - a folder whose name ends with ``.zarr``: one image;
         - a glob pattern such as ``scans/**/*.tif`` (``**`` enters subfolders);
         - a ``.zip`` archive: its images at any depth, read in memory, nothing is extracted;
         - any of these as an fsspec URL such as ``s3://bucket/folder``.
 
-        Hidden files and ``__MACOSX`` are skipped, and files that do not end like an image.
+        Hidden files and ``__MACOSX`` are skipped, and files that do not end like an image. Links are followed, but
+        not into a folder that holds the link.
     exclude : str, optional
         Folder whose files are not taken, at any depth: the output of an earlier run.
 
@@ -76,11 +81,16 @@ def find_images(spec: str, exclude: str | None = None) -> list[InputImage]:
     if root.lower().endswith(".zip") and fs.isfile(root):
         everything = _zip_members(path)
         found = [one for one in everything if _is_image(one[0])]
+    elif _is_zarr(root) and fs.isdir(root):
+        found = everything = [(root.rstrip("/"), path.rstrip("/"), _folder_stamp(fs, root))]
     elif fs.isfile(root):
         found = everything = [(root, path, _stamp(fs.info(root)))]
     else:
         entries = sorted(_entries(fs, root, spec).items())
-        everything = [(name, _full_path(fs, name), _stamp(info)) for name, info in entries]
+        everything = [
+            (name, _full_path(fs, name), _stamp(info) if info["type"] == "file" else _folder_stamp(fs, name))
+            for name, info in entries
+        ]
         found = [one for one in everything if _is_image(one[0])]
     if not found:
         names = _listing([one[0] for one in everything])
@@ -95,7 +105,7 @@ def find_images(spec: str, exclude: str | None = None) -> list[InputImage]:
                 f"{spec}: all {len(all_found)} image(s) lie in the output folder {exclude}; needed: results "
                 f"apart from images. Choose another output folder."
             )
-    stems = unique_stems([name for name, _, _ in found])
+    stems = unique_stems([re.sub(r"\.ome\.zarr$", ZARR_SUFFIX, name, flags=re.IGNORECASE) for name, _, _ in found])
     return [InputImage(path, stem, stamp) for (_, path, stamp), stem in zip(found, stems, strict=True)]
 
 
@@ -168,6 +178,7 @@ def _filesystem(spec: str) -> tuple[fsspec.AbstractFileSystem, str]:
     try:
         with storage_errors(spec):
             fs, root = url_to_fs(spec)
+            fs = LinkingFileSystem() if isinstance(fs, LocalFileSystem) else fs
             fs.invalidate_cache()
             try:
                 fs.info(root)
@@ -200,7 +211,7 @@ def _entries(fs: fsspec.AbstractFileSystem, root: str, spec: str) -> dict[str, d
             f"{spec}: nothing there; needed: an image, a folder of images, a pattern such as 'folder/*.tif' "
             f"or a .zip. Check the path: it starts from {Path.cwd()}."
         )
-    return {path: info for path, info in listed.items() if info["type"] == "file"}
+    return {path: info for path, info in listed.items() if info["type"] == "file" or _is_zarr(path)}
 
 
 def _zip_members(spec: str) -> list[tuple[str, str, str]]:
@@ -240,7 +251,11 @@ def _shared(stems: list[str]) -> set[str]:
 def _is_image(name: str) -> bool:
     path = PurePosixPath(name)
     hidden = path.name.startswith(".") or "__MACOSX" in path.parts
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
+    return path.suffix.lower() in (*IMAGE_SUFFIXES, ZARR_SUFFIX) and not hidden
+
+
+def _is_zarr(path: str) -> bool:
+    return path.rstrip("/").lower().endswith(ZARR_SUFFIX)
 
 
 def _full_path(fs: fsspec.AbstractFileSystem, path: str) -> str:
@@ -251,6 +266,11 @@ def _stamp(info: dict[str, Any]) -> str:
     return ":".join(
         str(info[key]) for key in ("size", "mtime", "ETag", "LastModified", "etag", "updated") if key in info
     )
+
+
+def _folder_stamp(fs: fsspec.AbstractFileSystem, folder: str) -> str:
+    """Stamp of what lies at the top of a Zarr store: its description, and arrays as folders."""
+    return ";".join(_stamp(info) for info in sorted(fs.ls(folder, detail=True), key=lambda info: str(info["name"])))
 
 
 def _safe(stem: str) -> str:

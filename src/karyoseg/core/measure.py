@@ -56,10 +56,12 @@ def measure_objects(
     [4.0, 1.5, 4.0, 1.0]
     """
     regions = find_regions(_checked_labels(labels))
-    table = pd.DataFrame(_shapes(regions))
+    columns = _shapes(regions)
     if image is not None:
-        table = table.assign(**_intensities(regions, _checked_image(image, regions.shape)))
-    return table if pixel_size_um is None or np.isnan(pixel_size_um) else _with_um(table, pixel_size_um)
+        columns |= _intensities(regions, _checked_image(image, regions.shape))
+    if pixel_size_um is not None and not np.isnan(pixel_size_um):
+        columns |= _in_um(columns, pixel_size_um)
+    return pd.DataFrame(columns)
 
 
 def _checked_labels(labels: ArrayLike) -> NDArray[np.integer]:
@@ -122,13 +124,12 @@ def _intensities(regions: Regions, image: NDArray[Any]) -> dict[str, NDArray[Any
     return columns | sums
 
 
-def _with_um(table: pd.DataFrame, pixel_size_um: float) -> pd.DataFrame:
+def _in_um(columns: dict[str, NDArray[Any]], pixel_size_um: float) -> dict[str, NDArray[Any]]:
     if not (np.isfinite(pixel_size_um) and pixel_size_um > 0):
         raise KaryosegError(f"pixel size is {pixel_size_um} um; needed: a positive number, or none if unknown.")
-    lengths = {f"{name}_um": table[f"{name}_px"] * pixel_size_um for name in _LENGTHS}
-    return table.assign(
-        y_um=table["y"] * pixel_size_um,
-        x_um=table["x"] * pixel_size_um,
-        area_um2=table["area_px"] * pixel_size_um**2,
-        **lengths,
-    )
+    return {
+        "y_um": columns["y"] * pixel_size_um,
+        "x_um": columns["x"] * pixel_size_um,
+        "area_um2": columns["area_px"] * pixel_size_um**2,
+        **{f"{name}_um": columns[f"{name}_px"] * pixel_size_um for name in _LENGTHS},
+    }

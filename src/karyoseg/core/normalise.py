@@ -17,7 +17,9 @@ _RGB = 3
 _BLOCK = 1_000_000  # pixels counted together: bounds the memory
 
 
-def normalise(image: np.ndarray, pmin: float = 1.0, pmax: float = 99.8, *, joint: bool = False) -> np.ndarray:
+def normalise(
+    image: np.ndarray, pmin: float = 1.0, pmax: float = 99.8, *, joint: bool = False, least_span: float = 0.0
+) -> np.ndarray:
     """Map the percentiles `pmin` and `pmax` of an image to 0 and 1, without clipping.
 
     Parameters
@@ -28,6 +30,9 @@ def normalise(image: np.ndarray, pmin: float = 1.0, pmax: float = 99.8, *, joint
         Percentiles, 0 <= pmin < pmax <= 100 [%].
     joint : bool
         One range for all channels instead of one per channel.
+    least_span : float
+        Where the two percentiles are closer than this, they are not stretched to 1: see
+        :class:`karyoseg.core.preparation.Preparation` [grey values].
 
     Returns
     -------
@@ -39,17 +44,41 @@ def normalise(image: np.ndarray, pmin: float = 1.0, pmax: float = 99.8, *, joint
     >>> normalise(np.array([[0, 5, 10]], dtype=np.uint8), 0, 100).tolist()
     [[0.0, 0.5, 1.0]]
     """
+    low, span = intensity_range(image, pmin, pmax, joint=joint)
+    values = image.astype(np.float32)
+    values -= low
+    values /= np.maximum(span, np.float32(least_span))
+    return values
+
+
+def intensity_range(
+    image: np.ndarray, pmin: float = 1.0, pmax: float = 99.8, *, joint: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find what :func:`normalise` subtracts, and by what it divides.
+
+    Parameters
+    ----------
+    image, pmin, pmax, joint
+        See :func:`normalise`.
+
+    Returns
+    -------
+    low, span : float32 ndarray
+        One number, or one per channel.
+
+    Examples
+    --------
+    >>> [float(value) for value in intensity_range(np.array([[2, 5, 10]], dtype=np.uint8), 0, 100)]
+    [2.0, 8.0]
+    """
     if image.ndim == 2 or joint:  # noqa: PLR2004
-        low, high, top = _range(image, pmin, pmax)
+        low, high, top = np.array(_range(image, pmin, pmax), np.float32)
     else:
         channels = [_range(image[..., c], pmin, pmax) for c in range(image.shape[-1])]
         low, high, top = np.array(channels, np.float32).T
     # Nearly all pixels equal (sparse fields): fall back to the full range, so that the few bright ones survive.
     span = np.where(high > low, high - low, top - low)
-    values = image.astype(np.float32)
-    values -= low
-    values /= np.where(span > 0, span, 1)
-    return values
+    return low, np.where(span > 0, span, np.float32(1))
 
 
 def _range(image: np.ndarray, pmin: float, pmax: float) -> tuple[np.float32, np.float32, np.float32]:

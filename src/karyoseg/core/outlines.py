@@ -19,7 +19,7 @@ import orjson
 import pandas as pd
 import shapely
 from numpy.typing import ArrayLike, NDArray
-from roifile import ROI_TYPE, ImagejRoi
+from roifile import ROI_OPTIONS, ROI_TYPE, ImagejRoi
 from shapely.geometry import MultiPolygon, Polygon
 
 from karyoseg.core.errors import KaryosegError
@@ -27,6 +27,9 @@ from karyoseg.core.rings import trace_single_rings
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "karyoseg/outlines")
 _MOVE, _LINE, _CLOSE = 0.0, 1.0, 4.0  # java.awt.geom.PathIterator, the notation of ImageJ's composite ROIs
+_OPTIONS = ROI_OPTIONS.OVERLAY_BACKGROUNDS | ROI_OPTIONS.OVERLAY_LABELS
+_POLYGON = 3  # of GEOS
+_LARGEST = 32768  # 16 bit
 _BLOCK = 1024  # rows looked at together: bounds the memory
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # equal ROIs give equal bytes
 
@@ -77,22 +80,6 @@ def label_outlines(labels: ArrayLike) -> dict[int, Polygon | MultiPolygon]:
     return {int(label): shape for label, shape in zip(values, shapes, strict=True)}
 
 
-def largest_piece(outline: Polygon | MultiPolygon) -> Polygon:
-    """Return the largest polygon of an outline.
-
-    Parameters
-    ----------
-    outline : Polygon or MultiPolygon
-        Outline of one object.
-
-    Returns
-    -------
-    Polygon
-        The outline itself if it is one piece.
-    """
-    return max(_pieces(outline), key=lambda piece: piece.area)
-
-
 def to_geojson(
     outlines: Mapping[int, Polygon | MultiPolygon],
     table: pd.DataFrame | None = None,
@@ -100,8 +87,8 @@ def to_geojson(
     image: str = "",
     object_type: str = "detection",
     classification: str | None = None,
-) -> dict[str, Any]:
-    """Lay out objects as a GeoJSON FeatureCollection for QuPath.
+) -> bytes:
+    """Write objects as a GeoJSON FeatureCollection for QuPath.
 
     Parameters
     ----------
@@ -119,8 +106,8 @@ def to_geojson(
 
     Returns
     -------
-    dict
-        JSON-able; each feature has a UUID that depends on image, label and outline alone.
+    bytes
+        Content of the file; each feature has a UUID that depends on image, label and outline alone.
 
     Raises
     ------
@@ -143,11 +130,11 @@ def to_geojson(
             {
                 "type": "Feature",
                 "id": str(uuid.uuid5(_NAMESPACE, f"{image}:{label}:{content.hex()}")),
-                "geometry": orjson.loads(geometry),
+                "geometry": orjson.Fragment(geometry),
                 "properties": properties,
             }
         )
-    return {"type": "FeatureCollection", "features": features}
+    return orjson.dumps({"type": "FeatureCollection", "features": features})
 
 
 def to_rois(outlines: Mapping[int, Polygon | MultiPolygon]) -> list[ImagejRoi]:
@@ -164,8 +151,22 @@ def to_rois(outlines: Mapping[int, Polygon | MultiPolygon]) -> list[ImagejRoi]:
         Named by label with leading zeros. An object of one piece without holes is a traced polygon, as
         ImageJ's wand would draw it; any other is a composite ROI (``coordinates(multi=True)`` reads it).
     """
-    width = max((len(str(label)) for label in outlines), default=1)
-    return [_roi(outline, f"{label:0{max(width, 4)}d}") for label, outline in outlines.items()]
+    width = max(4, *(len(str(label)) for label in outlines)) if outlines else 0
+    names = [f"{label:0{width}d}" for label in outlines]
+    shapes = np.array(list(outlines.values()), dtype=object)
+    boxes = shapely.bounds(shapes).round().astype(np.int32).reshape(-1, 4)
+    one_ring = (shapely.get_type_id(shapes) == _POLYGON) & (shapely.get_num_interior_rings(shapes) == 0)
+    one_ring &= boxes.max(axis=1, initial=0) < _LARGEST
+    # Most objects are one piece without holes: their corners are fetched together.
+    corners, owner = shapely.get_coordinates(shapes[one_ring], return_index=True)
+    last = np.append(owner[1:] != owner[:-1], True)[: len(owner)]  # a ring ends where it began
+    corners, owner = corners[~last].round().astype(np.int32), owner[~last]
+    corners -= boxes[one_ring][owner, :2]
+    rings = iter(np.split(corners, np.flatnonzero(np.diff(owner)) + 1))
+    return [
+        _traced(next(rings), box, name) if simple else _composite(outline, box, name)
+        for simple, outline, box, name in zip(one_ring.tolist(), shapes, boxes.tolist(), names, strict=True)
+    ]
 
 
 def roi_zip_bytes(rois: Iterable[ImagejRoi]) -> bytes:
@@ -250,20 +251,28 @@ def _pieces(outline: Polygon | MultiPolygon) -> Sequence[Polygon]:
 def _measurements(table: pd.DataFrame | None) -> dict[int, dict[str, float]]:
     if table is None:
         return {}
-    numbers = table.select_dtypes(["number", "bool"]).drop(columns="label")
-    names = [str(name) for name in numbers]
-    values = numbers.to_numpy(np.float64)
+    numeric = [dtype.kind in "biuf" for dtype in table.dtypes] & (table.columns != "label")
+    names = [str(name) for name in table.columns[numeric]]
+    values = table.loc[:, numeric].to_numpy(np.float64)
     rows = [dict(zip(names, row, strict=True)) for row in values.tolist()]
     for i in np.flatnonzero(~np.isfinite(values).all(axis=1)):
         rows[i] = {name: value for name, value in rows[i].items() if np.isfinite(value)}
     return dict(zip(table["label"].tolist(), rows, strict=True))
 
 
-def _roi(outline: Polygon | MultiPolygon, name: str) -> ImagejRoi:
-    pieces = _pieces(outline)
-    rings = [ring for piece in pieces for ring in (piece.exterior, *piece.interiors)]
+def _traced(corners: NDArray[np.int32], box: list[int], name: str) -> ImagejRoi:
+    """A single ring; its corners count from the box."""
+    left, top, right, bottom = box
+    roi = ImagejRoi(name=name, roitype=ROI_TYPE.TRACED, left=left, top=top, right=right, bottom=bottom)
+    roi.options = _OPTIONS
+    roi.integer_coordinates, roi.n_coordinates = corners, len(corners)
+    return roi
+
+
+def _composite(outline: Polygon | MultiPolygon, box: list[int], name: str) -> ImagejRoi:
+    rings = [ring for piece in _pieces(outline) for ring in (piece.exterior, *piece.interiors)]
     corners = [shapely.get_coordinates(ring)[:-1].round().astype(np.int32) for ring in rings]
-    if len(corners) == 1:
+    if len(corners) == 1:  # far from the origin
         roi = ImagejRoi.frompoints(corners[0], name=name)
         roi.roitype = ROI_TYPE.TRACED
     else:
@@ -271,7 +280,7 @@ def _roi(outline: Polygon | MultiPolygon, name: str) -> ImagejRoi:
         path = [step for ring in corners for step in _path(ring)]
         roi.multi_coordinates = np.array(path, np.float32)
         roi.shape_roi_size = len(path)
-    roi.left, roi.top, roi.right, roi.bottom = (round(bound) for bound in outline.bounds)
+    roi.left, roi.top, roi.right, roi.bottom = box
     return roi
 
 

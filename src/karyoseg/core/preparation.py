@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.flaws import blur_against_noise, content, least_span, noise_level, remove_hot_pixels, sampled_range
 from karyoseg.core.normalise import Colour, normalise, select_channels
 from karyoseg.core.size import estimate_diameter, resize_image
 
@@ -22,6 +23,12 @@ SCALE_RANGE = (0.05, 10.0)
 
 #: A size estimate may be wrong: it never rescales beyond this.
 ESTIMATE_RANGE = (0.1, 4.0)
+
+
+_RIGHT_WITHIN = 1.4  # objects of other sizes are segmented about as well
+_LARGEST_CORRECTION = 4.0
+_ENOUGH = 3  # objects; one alone may be a fragment
+_LARGEST_BLUR = 2.0  # against noise [px of the prepared image]
 
 
 @dataclass(frozen=True)
@@ -155,9 +162,55 @@ class Preparation:
         (Y', X') or (Y', X', C') float32 ndarray
             Selected channels, rescaled, normalised.
         """
-        selected = select_channels(image, self.channels, self.colour, where=where)
-        resized = selected if scale == 1 else resize_image(selected, scale)
-        return normalise(resized, self.pmin, self.pmax, joint=self.joint)
+        selected = remove_hot_pixels(select_channels(image, self.channels, self.colour, where=where))
+        found = inspect(selected, scale)
+        resized = selected if scale == 1 and not found.blur else resize_image(selected, scale, found.blur)
+        out = np.zeros(resized.shape, np.float32)
+        inner = found.inner
+        out[inner] = normalise(resized[inner], self.pmin, self.pmax, joint=self.joint, least_span=found.least_span)
+        return out
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the preparation of an image takes into account.
+
+    Parameters
+    ----------
+    inner : tuple of slice
+        The image without empty margins (Y, X) [px of the prepared image].
+    blur : float
+        Against noise, see :func:`karyoseg.core.size.resize_image` [px].
+    least_span : float
+        See :func:`karyoseg.core.normalise.normalise` [grey values].
+    """
+
+    inner: tuple[slice, slice]
+    blur: float
+    least_span: float
+
+
+def inspect(image: np.ndarray, scale: float) -> Findings:
+    """Look for empty margins and noise.
+
+    Parameters
+    ----------
+    image : (Y, X) or (Y, X, C) ndarray
+        Channels to prepare, without hot pixels.
+    scale : float
+        Prepared pixels per pixel.
+
+    Returns
+    -------
+    Findings
+        What was found.
+    """
+    inner = content(image)
+    noise = noise_level(image[inner])
+    low, high = sampled_range(image[inner])
+    blur = blur_against_noise(noise, high - low, _LARGEST_BLUR / scale)
+    y, x = (slice(round(side.start * scale), round(side.stop * scale)) for side in inner)
+    return Findings((y, x), blur, least_span(noise, max(blur, (1 / scale - 1) / 2)))
 
 
 def scale_from_estimate(estimate: float, target: float) -> float:
@@ -181,3 +234,35 @@ def scale_from_estimate(estimate: float, target: float) -> float:
     if not math.isfinite(estimate):
         return 1.0
     return min(max(target / estimate, ESTIMATE_RANGE[0]), ESTIMATE_RANGE[1])
+
+
+def scale_correction(diameters: np.ndarray, target: float) -> float:
+    """Return by how much to rescale an image further, going by the objects that were found in it.
+
+    Half of their area counts as smaller than typical and half as larger, so that debris has little say.
+
+    Parameters
+    ----------
+    diameters : (n,) ndarray
+        Of the objects [px of the prepared image].
+    target : float
+        The size they should have [px].
+
+    Returns
+    -------
+    float
+        Factor; 1 if they are about right, or too few to tell.
+
+    Examples
+    --------
+    >>> scale_correction(np.array([2, 3, 20, 20]), 30), scale_correction(np.array([29, 31, 33]), 30)
+    (1.5, 1.0)
+    """
+    if len(diameters) < _ENOUGH:
+        return 1.0
+    ordered = np.sort(diameters)
+    area = np.cumsum(ordered**2)
+    factor = float(target / ordered[np.searchsorted(area, area[-1] / 2)])
+    if 1 / _RIGHT_WITHIN <= factor <= _RIGHT_WITHIN:
+        return 1.0
+    return min(max(factor, 1 / _LARGEST_CORRECTION), _LARGEST_CORRECTION)

@@ -36,12 +36,12 @@ def to_rgb8(image: np.ndarray) -> np.ndarray:
     (Y, X, 3) uint8 ndarray
         The 0.5 and 99.8 percentiles become black and white.
     """
-    stretched = np.clip(normalise(np.nan_to_num(image), 0.5, 99.8, joint=True), 0, 1)
+    stretched = normalise(np.nan_to_num(image), 0.5, 99.8, joint=True)
+    np.clip(stretched, 0, 1, out=stretched)
     if stretched.ndim == 3:  # noqa: PLR2004
         stretched = stretched[..., :_COLOURS] if stretched.shape[-1] >= _COLOURS else stretched.mean(axis=-1)
-    if stretched.ndim == 2:  # noqa: PLR2004
-        stretched = np.repeat(stretched[..., None], _COLOURS, axis=-1)
-    return (stretched * 255).astype(np.uint8)
+    shown = (stretched * 255).astype(np.uint8)
+    return np.repeat(shown[..., None], _COLOURS, axis=-1) if shown.ndim == 2 else shown  # noqa: PLR2004
 
 
 def label_colours(values: np.ndarray) -> np.ndarray:

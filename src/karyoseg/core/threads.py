@@ -25,7 +25,7 @@ def map_completed(compute: Callable[[T], R], items: Iterable[T], threads: int) -
     """Apply a function to items in threads, and give the results as they come.
 
     No more than `threads` items are begun and not yet given, however many there are. When one fails, those begun are
-    finished, no more are, and the error is raised.
+    finished and given, no more are begun, and then the error is raised: of several, that of the first item.
 
     Parameters
     ----------
@@ -41,16 +41,28 @@ def map_completed(compute: Callable[[T], R], items: Iterable[T], threads: int) -
     object
         What `compute` returned, in order of completion.
     """
-    running: set[Future[R]] = set()
+    running: dict[Future[R], int] = {}
+    failed: dict[int, BaseException] = {}
+
+    def finished() -> Iterator[R]:
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            position, error = running.pop(future), future.exception()
+            if error is None:
+                yield future.result()
+            else:
+                failed[position] = error
+
     with ThreadPoolExecutor(threads) as pool:
-        for item in items:
-            running.add(pool.submit(compute, item))
+        for position, item in enumerate(items):
+            running[pool.submit(compute, item)] = position
             if len(running) >= threads:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
+                yield from finished()
+            if failed:
+                break
         while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
+            yield from finished()
+    if failed:
+        raise failed[min(failed)]
 
 
 class Room:

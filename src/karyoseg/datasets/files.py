@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -85,9 +85,10 @@ def write_whole(fs: fsspec.AbstractFileSystem, path: str, content: bytes) -> Non
     """
     with write_errors(shown(fs, path)):
         if is_local(fs):
-            fs.makedirs(posixpath.dirname(path), exist_ok=True)
-            fs.pipe_file(path + PART_SUFFIX, content)
-            fs.mv(path + PART_SUFFIX, path)
+            part = Path(path + PART_SUFFIX)
+            part.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(content)
+            part.replace(path)
         else:
             fs.pipe_file(path, content)
 
@@ -178,7 +179,7 @@ def list_names(fs: fsspec.AbstractFileSystem, folder: str) -> set[str]:
     Returns
     -------
     set of str
-        Names; empty if there is no such folder.
+        Names, also of links to files (DVC may put them in place of files); empty if there is no such folder.
 
     Raises
     ------
@@ -193,4 +194,5 @@ def list_names(fs: fsspec.AbstractFileSystem, folder: str) -> set[str]:
             if storage_problem(folder, error):  # a missing bucket is no empty folder
                 raise
             return set()
-    return {str(entry["name"]).rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == "file"}
+    files = (e for e in entries if e["type"] == "file" or (e.get("islink") and fs.isfile(e["name"])))
+    return {str(entry["name"]).rstrip("/").rsplit("/", 1)[-1] for entry in files}

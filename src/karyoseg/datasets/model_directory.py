@@ -28,6 +28,8 @@ class ModelDirectory(AbstractDataset[Segmenter, Segmenter]):
     ----------
     filepath : str
         Folder, local or any fsspec URL.
+    load_from : str, optional
+        Another model to load, as for :func:`karyoseg.models.model_folder`; the folder is then only saved to.
     credentials, fs_args : dict, optional
         Arguments of the fsspec filesystem.
     metadata : dict, optional
@@ -38,12 +40,14 @@ class ModelDirectory(AbstractDataset[Segmenter, Segmenter]):
         self,
         *,
         filepath: str,
+        load_from: str | None = None,
         credentials: dict[str, Any] | None = None,
         fs_args: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ):
         self._fs, path = open_filesystem(filepath, credentials, fs_args)
         self._path = path.rstrip("/")
+        self._load_from = load_from
         self.metadata = metadata
 
     def load(self) -> Segmenter:
@@ -54,6 +58,8 @@ class ModelDirectory(AbstractDataset[Segmenter, Segmenter]):
         KaryosegError
             If there is none.
         """
+        if self._load_from:
+            return load_segmenter(self._load_from)
         if is_local(self._fs):
             _restore(Path(self._path))
             return load_segmenter(self._path)
@@ -110,6 +116,8 @@ class ModelDirectory(AbstractDataset[Segmenter, Segmenter]):
         return as_json(self.load().describe())
 
     def _exists(self) -> bool:
+        if self._load_from:
+            return True
         if is_local(self._fs):
             _restore(Path(self._path))
             return Path(self._path, "config.json").is_file()
@@ -119,7 +127,7 @@ class ModelDirectory(AbstractDataset[Segmenter, Segmenter]):
         self._fs.invalidate_cache(self._path)
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._path}
+        return {"filepath": self._path, "load_from": self._load_from}
 
 
 def _beside(final: Path, mark: str) -> Path:

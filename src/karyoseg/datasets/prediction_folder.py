@@ -7,23 +7,38 @@ import csv
 import io
 import json
 import logging
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from pathlib import Path, PurePosixPath
+from threading import Lock
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview
+from pyarrow import parquet
 
+from karyoseg.core.block_run import LargePrediction
 from karyoseg.core.errors import KaryosegError, Problem, Problems
 from karyoseg.core.lazy import Lazy
-from karyoseg.core.predicting import GEOJSON, LABELS, OVERLAY, ROIS, PredictionResult, result_files
+from karyoseg.core.predicting import GEOJSON, LABELS, OVERLAY, ROIS, STORE, PredictionResult, result_files
 from karyoseg.core.previews import shrunken_figure
 from karyoseg.core.progress import Progress
 from karyoseg.core.threads import map_completed, n_threads
-from karyoseg.datasets.files import list_names, open_filesystem, read_whole, remove, write_whole
+from karyoseg.datasets.files import (
+    is_local,
+    list_names,
+    open_filesystem,
+    read_whole,
+    remove,
+    shown,
+    write_errors,
+    write_whole,
+)
 from karyoseg.datasets.previews import as_sheet, if_present
 
 logger = logging.getLogger(__name__)
@@ -31,7 +46,8 @@ logger = logging.getLogger(__name__)
 _RECORDS = ".objects"
 _PROBLEMS = "problems.csv"
 _READERS = 16
-_SUFFIXES = (LABELS, ROIS, GEOJSON, OVERLAY)
+_SUFFIXES = (LABELS, ROIS, GEOJSON, OVERLAY, STORE)
+_ONE_LARGE = Lock()  # takes all cores, and as much memory as is good
 
 
 @dataclass(frozen=True)
@@ -53,8 +69,11 @@ class StoredPrediction:
     info: dict[str, Any]
 
 
-class PredictionFolder(AbstractDataset[dict[str, Lazy[PredictionResult | Problem]], dict[str, Lazy[StoredPrediction]]]):
-    """A folder with ``<id>.tif``, ``<id>.rois.zip``, ``<id>.geojson`` and ``<id>.png`` per image.
+class PredictionFolder(
+    AbstractDataset[dict[str, Lazy[PredictionResult | LargePrediction | Problem]], dict[str, Lazy[StoredPrediction]]]
+):
+    """A folder with ``<id>.tif``, ``<id>.rois.zip``, ``<id>.geojson`` and ``<id>.png`` per image; of one that is
+    predicted in blocks, ``<id>.ome.zarr`` and ``<id>.png``.
 
     Saving computes as many images at once as there are cores. Images whose files are all there from the
     same input, model and parameters are skipped, so a killed run continues. Each file is written under a
@@ -105,7 +124,7 @@ class PredictionFolder(AbstractDataset[dict[str, Lazy[PredictionResult | Problem
             )
         return {key: Lazy(partial(self._read, key, done[key]), done[key]["fingerprint"]) for key in sorted(done)}
 
-    def save(self, data: dict[str, Lazy[PredictionResult | Problem]]) -> None:
+    def save(self, data: dict[str, Lazy[PredictionResult | LargePrediction | Problem]]) -> None:
         """Compute and write what is new or changed.
 
         Parameters
@@ -170,20 +189,51 @@ class PredictionFolder(AbstractDataset[dict[str, Lazy[PredictionResult | Problem
             tiles[f"{key}: {len(stored.table)} objects"] = overlay
         return as_sheet(tiles)
 
-    def _write(self, key: str, mark: str, result: PredictionResult, earlier: dict[str, Any] | None) -> None:
+    def _write(
+        self, key: str, mark: str, result: PredictionResult | LargePrediction, earlier: dict[str, Any] | None
+    ) -> None:
+        if isinstance(result, LargePrediction):
+            self._write_large(key, mark, result, earlier)
+            return
         known = set((earlier or {}).get("files", ()))
         files = result_files(result, key)
         # An unfinished record comes first: it says that the files are ours, should the run be killed in
         # between.
         self._write_record(key, {"fingerprint": "", "files": sorted(known | files.keys())})
         for suffix in known - files.keys():
-            remove(self._fs, self._file(key, suffix))
+            self._drop(key, suffix)
         for suffix, content in files.items():
             write_whole(self._fs, self._file(key, suffix), content)
-        buffer = io.BytesIO()
-        result.table.to_parquet(buffer, index=False)
-        write_whole(self._fs, f"{self._path}/{_RECORDS}/{key}.parquet", buffer.getvalue())
+        write_whole(self._fs, f"{self._path}/{_RECORDS}/{key}.parquet", _table_bytes(result.table))
         self._write_record(key, {"fingerprint": mark, "files": sorted(files), "info": result.info})
+
+    def _write_large(self, key: str, mark: str, result: LargePrediction, earlier: dict[str, Any] | None) -> None:
+        if not is_local(self._fs):
+            raise KaryosegError(
+                f"{shown(self._fs, self._path)}: results of {result.job.source}, which is predicted in blocks, "
+                f"cannot be written there; needed: a folder of a file system. Upload it afterwards."
+            )
+        suffixes = [STORE, OVERLAY] if result.overlay else [STORE]
+        self._write_record(key, {"fingerprint": "", "files": sorted({*(earlier or {}).get("files", ()), *suffixes})})
+        for suffix in set((earlier or {}).get("files", ())) - set(suffixes):
+            self._drop(key, suffix)
+        records = Path(self._path) / _RECORDS
+        kept = records / f"{key}.blocks"
+        for other in kept.glob("*"):
+            if other.name != mark:  # of other parameters
+                shutil.rmtree(other)
+        with write_errors(str(kept)), _ONE_LARGE:
+            preview = result.write(Path(self._file(key, STORE)), records / f"{key}.parquet", kept / mark)
+        if preview is not None:
+            write_whole(self._fs, self._file(key, OVERLAY), preview)
+        self._write_record(key, {"fingerprint": mark, "files": sorted(suffixes), "info": result.info})
+        shutil.rmtree(kept)
+
+    def _drop(self, key: str, suffix: str) -> None:
+        path = self._file(key, suffix)
+        with write_errors(shown(self._fs, path)):
+            if self._fs.exists(path):
+                self._fs.rm(path, recursive=suffix == STORE)
 
     def _write_record(self, key: str, record: dict[str, Any]) -> None:
         content = json.dumps(record, indent=1, default=str).encode()
@@ -204,7 +254,7 @@ class PredictionFolder(AbstractDataset[dict[str, Lazy[PredictionResult | Problem
     def _read(self, key: str, record: dict[str, Any]) -> StoredPrediction:
         path = f"{self._path}/{_RECORDS}/{key}.parquet"
         try:
-            table = pd.read_parquet(io.BytesIO(read_whole(self._fs, path)))
+            table = parquet.ParquetFile(pa.BufferReader(read_whole(self._fs, path))).read(use_threads=False).to_pandas()
         except (OSError, ValueError) as error:
             raise KaryosegError(
                 f"{path}: cannot be read back ({error}); needed: the file as it was written. Delete it "
@@ -218,7 +268,8 @@ class PredictionFolder(AbstractDataset[dict[str, Lazy[PredictionResult | Problem
     def _list(self) -> set[str]:
         """Names of the files in the folder."""
         records = list_names(self._fs, f"{self._path}/{_RECORDS}")
-        return list_names(self._fs, self._path) | {f"{_RECORDS}/{name}" for name in records}
+        stores = {PurePosixPath(path).name for path in self._fs.glob(f"{self._path}/*{STORE}")}
+        return list_names(self._fs, self._path) | stores | {f"{_RECORDS}/{name}" for name in records}
 
     def _records(self, present: set[str]) -> dict[str, dict[str, Any]]:
         names = sorted(name for name in present if name.startswith(_RECORDS) and name.endswith(".json"))
@@ -257,6 +308,15 @@ class PredictionFolder(AbstractDataset[dict[str, Lazy[PredictionResult | Problem
 
     def _describe(self) -> dict[str, Any]:
         return {"path": self._path}
+
+
+def _table_bytes(table: pd.DataFrame) -> bytes:
+    """Encode a small table of numbers; pandas needs twice the time for that."""
+    columns = pa.table({str(name): column.to_numpy() for name, column in table.items()})
+    buffer = pa.BufferOutputStream()
+    parquet.write_table(columns, buffer, use_dictionary=False, write_statistics=False)
+    content: bytes = buffer.getvalue().to_pybytes()
+    return content
 
 
 def _is_done(key: str, record: dict[str, Any] | None, present: set[str]) -> bool:

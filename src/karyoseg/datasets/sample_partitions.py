@@ -19,6 +19,7 @@ from karyoseg.core.errors import KaryosegError
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.previews import image_tile, label_tile, spread
 from karyoseg.core.progress import Progress
+from karyoseg.core.threads import map_completed, n_threads
 from karyoseg.core.tiffs import decode_image, decode_labels, encode_image, encode_labels
 from karyoseg.datasets.files import is_local, list_names, open_filesystem, read_whole, remove, write_whole
 from karyoseg.datasets.previews import as_sheet, if_present
@@ -46,8 +47,8 @@ class SamplePartitions(AbstractDataset[dict[str, Lazy[np.ndarray]], dict[str, La
     """One TIFF per sample id, plus ``index.json`` with the fingerprint of each.
 
     Saving takes ``{id: Lazy}`` with *all* samples. Those already stored with the same fingerprint are skipped, the
-    others are computed one at a time and written to a temporary name first, and files of samples that no longer exist
-    are removed at the end. Loading gives ``{id: Lazy}`` and reads nothing yet.
+    others are computed, as many at once as there are cores, and written to a temporary name first, and files of samples
+    that no longer exist are removed at the end. Loading gives ``{id: Lazy}`` and reads nothing yet.
 
     Parameters
     ----------
@@ -133,9 +134,15 @@ class SamplePartitions(AbstractDataset[dict[str, Lazy[np.ndarray]], dict[str, La
         # Forget what is about to change before changing it: a kill in between must not leave a wrong fingerprint.
         self._write_index(done, complete=False)
         flushed = time.monotonic()
+
+        def save_one(key: str) -> str:
+            write_whole(self._fs, self._file(key), self._codec.encode(data[key]()))
+            return key
+
+        written = map_completed(save_one, todo, n_threads())
+        name = self._path.rsplit("/", 1)[-1]
         try:
-            for key in Progress(todo, desc=f"writing {self._path.rsplit('/', 1)[-1]}", unit="sample"):
-                write_whole(self._fs, self._file(key), self._codec.encode(data[key]()))
+            for key in Progress(written, total=len(todo), desc=f"writing {name}", unit="sample"):
                 done[key] = data[key].fingerprint
                 if time.monotonic() - flushed > _FLUSH_SECONDS:
                     self._write_index(done, complete=False)

@@ -10,8 +10,9 @@ from typing import Any, Protocol, Self
 import numpy as np
 import pandas as pd
 
+from karyoseg.core.blocks import Objects
 from karyoseg.core.lazy import Lazy
-from karyoseg.core.preparation import ImageFacts
+from karyoseg.core.preparation import ImageFacts, Preparation
 
 #: Called as ``augment(image, labels, seed)``; returns the changed pair.
 Augment = Callable[[np.ndarray, np.ndarray, tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
@@ -97,8 +98,47 @@ class Segmenter(Protocol):
         out_shape: tuple[int, int] | None = None,
         prob_thresh: float | None = None,
         nms_thresh: float | None = None,
+        check_size: bool = True,
     ) -> Prediction:
         """Segment a prepared image, also in threads; the result lies on the grid before scaling, of `out_shape`."""
+
+    @property
+    def preparation(self) -> Preparation:
+        """How raw images are prepared."""
+
+    @property
+    def diameter(self) -> float | None:
+        """Median diameter of the objects seen in training [px of the prepared image]; None if unknown."""
+
+    @property
+    def context(self) -> tuple[int, int]:
+        """How far to either side the network sees (Y, X) [px of the prepared image]."""
+
+    @property
+    def stride(self) -> tuple[int, int]:
+        """Where parts of a prepared image may begin: at multiples of this (Y, X) [px]."""
+
+    def plan(
+        self,
+        image: np.ndarray,
+        *,
+        facts: ImageFacts = ...,
+        scale: float | None = None,
+        channels: Sequence[int] | None = None,
+    ) -> tuple[Preparation, float]:
+        """Decide from an image, or a sample of a large one, how `prepare` would prepare it: recipe and scale."""
+
+    def find(
+        self,
+        image: np.ndarray,
+        *,
+        origin: tuple[int, int],
+        valid: tuple[slice, slice],
+        factor: tuple[float, float],
+        prob_thresh: float | None = None,
+        nms_thresh: float | None = None,
+    ) -> Objects:
+        """Find the objects of a part of a prepared image, without drawing them; positions are those in the whole."""
 
     def save(self, directory: Path) -> None:
         """Write the model into a folder."""

@@ -1,8 +1,9 @@
-"""What DVC raises and logs, as one message with advice."""
+"""What DVC and git say when they fail, as one message with advice."""
 
 from __future__ import annotations
 
 import logging
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,6 +31,7 @@ def dvc_errors(where: str) -> Iterator[None]:
         If DVC fails.
     """
     from dvc.exceptions import DvcException
+    from dvc_data.index import DataIndexDirError
 
     logged = _Collector()
     loggers = [logging.getLogger(name) for name in ("dvc", "dvc_data", "dvc_objects")]
@@ -45,13 +47,26 @@ def dvc_errors(where: str) -> Iterator[None]:
         problem = next(filter(None, problems), None)
         if problem is not None:
             raise KaryosegError(f"{where}: {problem.found}; needed: {problem.needed}. {_ADVICE}") from error
-        if isinstance(error, DvcException | OSError):
+        if isinstance(error, DvcException | DataIndexDirError | OSError):
             raise KaryosegError(f"{where}: {_explained(error)}") from error
         raise
     finally:
         for each in loggers:
             each.removeHandler(logged)
             each.propagate = True
+
+
+def git_says(error: FileNotFoundError | subprocess.CalledProcessError) -> str:
+    """Give the message of a git command that failed.
+
+    Parameters
+    ----------
+    error : FileNotFoundError or CalledProcessError
+        What starting git raised.
+    """
+    if isinstance(error, FileNotFoundError):
+        return "git is not installed"
+    return " ".join(error.stderr.strip().splitlines()[:3]).removeprefix("fatal: ")
 
 
 class _Collector(logging.Handler):
@@ -69,6 +84,7 @@ class _Collector(logging.Handler):
 def _explained(error: Exception) -> str:
     from dvc.config import RemoteConfigError
     from dvc.exceptions import CheckoutError, NotDvcRepoError
+    from dvc_data.index import DataIndexDirError
 
     said = " ".join(str(error).split())
     if isinstance(error, NotDvcRepoError):
@@ -77,6 +93,6 @@ def _explained(error: Exception) -> str:
         return f"{said}; needed: a remote. See docs/how-to/version-models.md, or name one with --remote."
     if "unsaved files" in said or "without a confirmation" in said:
         return "holds a model that no version keeps; needed: a saved one. Push it, move it away, or give --force."
-    if isinstance(error, CheckoutError):
+    if isinstance(error, CheckoutError | DataIndexDirError):
         return f"{said}; needed: all files in the remote. Ask who released the model to push it again."
     return f"DVC says: {said}; needed: a remote that takes and gives files. Mend that and run the same command again."

@@ -7,6 +7,7 @@ version 1.2 of the model ``nuclei`` is the tag ``nuclei-v1.2``.
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.provenance import git
 from karyoseg.models import load_segmenter
-from karyoseg.models.dvc_errors import dvc_errors
+from karyoseg.models.dvc_errors import dvc_errors, git_says
+from karyoseg.models.stardist.pretrained import cache_folder
 from karyoseg.models.tracking import LOCK, MODELS, Tracked, checked_name, read_tracked, replace_file, tracking_files
 
 if TYPE_CHECKING:  # dvc takes a second to import
@@ -68,7 +70,7 @@ class ModelVersions:
             git(self.project, "rev-parse", "--show-toplevel")
         except (FileNotFoundError, subprocess.CalledProcessError) as error:
             raise KaryosegError(
-                f"{self.project}: {_said(error)}; needed: a git repository, for a version is a tagged commit. Clone "
+                f"{self.project}: {git_says(error)}; needed: a git repository, for a version is a tagged commit. Clone "
                 f"the project with git, or run `git init` and commit it."
             ) from error
         with self._dvc(self.project):
@@ -168,6 +170,37 @@ class ModelVersions:
             raise
         return str(found.file) if git(self.project, "status", "--porcelain", "--", str(found.file)) else None
 
+    def at(self, model: Path, rev: str) -> Path:
+        """Bring a model, as it was in a revision, to the user's cache; the working tree stays as it is.
+
+        Parameters
+        ----------
+        model : Path
+            Its folder, relative to the project.
+        rev : str
+            Version (1.2 or nuclei-v1.2) or any revision of git.
+
+        Raises
+        ------
+        KaryosegError
+            If there is no such revision, the model is not in it, or the download fails.
+        """
+        commit = self._resolve(model.name, rev)
+        folder = cache_folder().parent / "revisions" / commit / model
+        if folder.is_dir():
+            return folder
+        with dvc_errors(f"{model}@{rev}"):
+            from dvc.api import DVCFileSystem
+
+            then = DVCFileSystem(str(self.project), rev=commit, remote=self._remote)
+            if not then.isdir(model.as_posix()):
+                raise KaryosegError(f"{model}@{rev}: is not in that revision. {self._known(model.name)}")
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent) as part:
+                then.get(model.as_posix(), f"{part}/{model.name}", recursive=True)
+                Path(part, model.name).replace(folder)
+        return folder
+
     @contextmanager
     def _dvc(self, where: Path) -> Iterator[Repo]:
         """Open the repository as it is now, for one operation."""
@@ -261,12 +294,6 @@ class ModelVersions:
             git(self.project, "tag", "--annotate", tag, "-m", tag)
         except subprocess.CalledProcessError as error:
             raise KaryosegError(
-                f"version {tag}: uploaded, but git refuses to commit or tag it ({_said(error)}); needed: both. Mend "
+                f"version {tag}: uploaded, but git refuses to commit or tag it ({git_says(error)}); needed: both. Mend "
                 f"that and push again."
             ) from error
-
-
-def _said(error: FileNotFoundError | subprocess.CalledProcessError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "git is not installed"
-    return " ".join(error.stderr.strip().splitlines()[:3]).removeprefix("fatal: ")

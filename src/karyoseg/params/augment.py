@@ -21,6 +21,8 @@ Factors = Annotated[tuple[Factor, Factor], AfterValidator(_ascending)]
 Degrees = Annotated[float, Field(ge=-180, le=180)]
 Offset = Annotated[float, Field(ge=-2, le=2)]
 Offsets = Annotated[tuple[Offset, Offset], AfterValidator(_ascending)]
+Amount = Annotated[float, Field(ge=0, le=10)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Flip(Params):
@@ -95,6 +97,61 @@ class Brightness(Params):
     factor: Factors = (0.6, 1.7)
     """Range of the factor, drawn on a logarithmic scale."""
     p: Probability = 0.5
+    """Probability."""
+
+
+class ObjectBrightness(Params):
+    """Make each nucleus brighter or dimmer than the others, by a factor of its own."""
+
+    name: Literal["object_brightness"]
+    """Selects this transform."""
+    factor: Factors = (0.25, 2.0)
+    """Range of the factors, drawn on a logarithmic scale."""
+    p: Probability = 0.4
+    """Probability."""
+
+
+class Background(Params):
+    """Add light that changes slowly across the image."""
+
+    name: Literal["background"]
+    """Selects this transform."""
+    amplitude: Annotated[tuple[Amount, Amount], AfterValidator(_ascending)] = (0.0, 0.6)
+    """Range of the difference between the brightest and the darkest place [normalised intensity]."""
+    p: Probability = 0.25
+    """Probability."""
+
+
+class Shading(Params):
+    """Dim the image unevenly, as a vignette does."""
+
+    name: Literal["shading"]
+    """Selects this transform."""
+    depth: Annotated[tuple[Share, Share], AfterValidator(_ascending)] = (0.0, 0.7)
+    """Range of the share of light lost at the darkest place [0..1]."""
+    p: Probability = 0.25
+    """Probability."""
+
+
+class Haze(Params):
+    """Lay light from out of focus over the image."""
+
+    name: Literal["haze"]
+    """Selects this transform."""
+    amount: Annotated[tuple[Amount, Amount], AfterValidator(_ascending)] = (0.0, 1.5)
+    """Range of the light from out of focus relative to that in focus."""
+    p: Probability = 0.15
+    """Probability."""
+
+
+class Saturation(Params):
+    """Cut intensities off at a level, as a too long exposure does; that level becomes 1."""
+
+    name: Literal["saturation"]
+    """Selects this transform."""
+    level: Factors = (0.25, 1.0)
+    """Range of the level [normalised intensity], drawn on a logarithmic scale."""
+    p: Probability = 0.2
     """Probability."""
 
 
@@ -184,6 +241,17 @@ class PoissonNoise(Params):
     """Probability."""
 
 
+class Grain(Params):
+    """Add noise of a few pixels' size, as in images that were enlarged or smoothed."""
+
+    name: Literal["grain"]
+    """Selects this transform."""
+    sigma: Annotated[tuple[Share, Share], AfterValidator(_ascending)] = (0.02, 0.2)
+    """Range of the standard deviation before enlarging [normalised intensity]."""
+    p: Probability = 0.2
+    """Probability."""
+
+
 Transform = Annotated[
     Flip
     | Rotate90
@@ -191,13 +259,19 @@ Transform = Annotated[
     | Scale
     | Elastic
     | Brightness
+    | ObjectBrightness
+    | Background
+    | Shading
+    | Haze
+    | Saturation
     | Contrast
     | Gamma
     | IntensityShift
     | ChannelShift
     | GaussianBlur
     | GaussianNoise
-    | PoissonNoise,
+    | PoissonNoise
+    | Grain,
     Field(discriminator="name"),
 ]
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, model_validator
 
 #: What runs a network, and in which numbers it calculates.
-Engine = Literal["auto", "keras", "openvino"]
-Precision = Literal["auto", "f32", "bf16"]
+Engine = Literal["auto", "keras", "openvino", "onnxruntime"]
+Precision = Literal["auto", "f32", "bf16", "int8"]
 
 
 class Params(BaseModel):

@@ -9,6 +9,19 @@ from pydantic import Field, field_validator
 from karyoseg.core.axes import parse_axes
 from karyoseg.core.errors import KaryosegError
 from karyoseg.params.base import Engine, Params, Precision
+from karyoseg.params.cluster import Cluster, NoCluster
+
+
+class BlockParams(Params):
+    """How large images are cut."""
+
+    size: Literal["auto"] | Annotated[int, Field(ge=512, multiple_of=512)] = "auto"
+    """Side of a block [px], a multiple of 512; `auto` is what the network sees as 4096 px."""
+    overlap: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """How far around a block objects are looked for [px], at least the largest object; `auto` starts with four times
+    the typical nucleus, and takes more if it finds larger ones."""
+    above_megapixels: float = Field(default=200, gt=0)
+    """Local TIFF files with more pixels are predicted in blocks [million px]; Zarr always is."""
 
 
 class PredictParams(Params):
@@ -18,14 +31,17 @@ class PredictParams(Params):
     """Images: a folder, a pattern such as `scans/**/*.tif`, a file, a zip, or any of these as a URL."""
     output: str
     """Folder for the results, or its URL."""
-    model: str
-    """Folder of a trained model, its URL, or the name of a pretrained one such as `2D_versatile_fluo`."""
+    model: str = "nuclei-fluo"
+    """A model that ships (`nuclei-fluo`), a published one (`2D_versatile_fluo`), the folder of a trained model, its
+    name in data/06_models, its URL, or `FOLDER@VERSION` of one that DVC tracks."""
     engine: Engine = "auto"
-    """What runs the network: `keras` (TensorFlow), `openvino` (faster on a processor), or `auto`: the faster one whose
-    output is close enough to TensorFlow's for this model; with a GPU `keras`."""
+    """What runs the network: `keras` (TensorFlow), `openvino` (faster on a processor), `onnxruntime` (an extra
+    package), or `auto`: TensorFlow with a GPU, else the fastest whose output is close enough to TensorFlow's for this
+    model."""
     precision: Precision = "auto"
-    """Numbers the network calculates with: `f32`, `bf16` (half the bits, twice as fast on processors made for it;
-    OpenVINO only), or `auto`: the faster one that is close enough."""
+    """Numbers the network calculates with: `f32`; with OpenVINO also `bf16` (half the bits, twice as fast on
+    processors made for it) and `int8` (faster still; after `kedro model quantize`); or `auto`: the fastest that is
+    close enough."""
     axes: str | None = None
     """Axes of TIFF stacks that do not say themselves, such as `CYX`; null trusts the files."""
     channels: list[Annotated[int, Field(ge=0)]] | None = None
@@ -46,6 +62,11 @@ class PredictParams(Params):
     """Smaller objects are dropped [px]."""
     overlay: bool = True
     """Write a preview PNG per image."""
+    blocks: BlockParams = BlockParams()
+    """How large images are cut."""
+    cluster: Cluster = NoCluster()
+    """Who computes the blocks of large images; `none`, `local`, the address of a Dask scheduler or `slurm` may be given
+    in place of the group."""
     on_bad_image: Literal["stop", "skip"] = "stop"
     """`stop` reads all images first and reports every bad one before predicting; `skip` predicts the
     others and lists the bad ones in problems.csv."""

@@ -28,12 +28,12 @@ class FromPretrained(Params):
 
 
 class FromModel(Params):
-    """Weights of any model folder."""
+    """Weights of any model."""
 
     name: Literal["model"]
-    """Fine-tune a model of your own."""
+    """Fine-tune a model of your own, or one that ships."""
     path: str
-    """Model folder with config.json and weights_best.h5."""
+    """As `predict.model`: `nuclei-fluo`, a folder, its name in data/06_models, a URL, or `FOLDER@VERSION`."""
 
 
 class ConstantRate(Params):
@@ -147,6 +147,10 @@ class TrainParams(Params):
     """Memory for decoded training samples [GB] (in place of train_sample_cache)."""
     workers: int = Field(default=1, ge=1)
     """Threads that prepare batches."""
+    precision: Literal["auto", "f32", "bf16", "f16"] = "auto"
+    """Numbers the hidden layers calculate with; `auto` takes 16 bit where processor or GPU are faster with them."""
+    xla: bool = False
+    """Compile the training step with XLA; may be faster on GPUs, is slower on processors."""
     use_gpu: bool = False
     """Compute star distances on the GPU by OpenCL (needs gputools); the network uses a GPU by itself."""
     loggers: list[Literal["tensorboard", "dvclive"]] = Field(default=[])

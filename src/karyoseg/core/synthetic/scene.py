@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_FRACTIONS = ("clustering", "overlap", "mitotic", "apoptotic", "lobed", "alignment", "dome", "exposure")
+_FRACTIONS = ("clustering", "overlap", "mitotic", "apoptotic", "lobed", "alignment", "dome")
 _NON_NEGATIVE = (
     "n_nuclei",
     "diameter_spread",
@@ -24,6 +24,7 @@ _NON_NEGATIVE = (
     "ghosts",
     "read_noise",
     "offset",
+    "exposure",
 )
 _BIT_DEPTHS = range(8, 17)
 

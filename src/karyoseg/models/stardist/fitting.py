@@ -16,15 +16,17 @@ import numpy as np
 import pandas as pd
 from stardist.models import StarDist2D
 
-from karyoseg.core.errors import KaryosegError, Problems
+from karyoseg.core.errors import KaryosegError
 from karyoseg.core.lazy import fingerprint
 from karyoseg.core.progress import Progress
 from karyoseg.core.provenance import package_versions
 from karyoseg.core.size import median_diameter
 from karyoseg.models import model_folder
 from karyoseg.models.base import Augment, LabelledSamples
-from karyoseg.models.stardist.network import build, open_folder
+from karyoseg.models.stardist.checks import check_samples
+from karyoseg.models.stardist.network import all_gpus, build, open_folder
 from karyoseg.models.stardist.patches import PatchStream, TargetSpec
+from karyoseg.models.stardist.precision import choose_precision
 from karyoseg.models.stardist.pretrained import pretrained_folder
 from karyoseg.models.stardist.thresholds import Thresholds, search_thresholds
 from karyoseg.models.stardist.training import run_training
@@ -34,7 +36,9 @@ logger = logging.getLogger(__name__)
 
 _MAX_VAL_PATCHES = 128
 #: Options that change where a training writes and how fast it runs, not what it learns; `config` is looked at apart.
-_NO_EFFECT = frozenset({"name", "workspace", "loggers", "workers", "cache_gb", "nms_grid", "config"})
+_NO_EFFECT = frozenset(
+    {"name", "workspace", "loggers", "workers", "cache_gb", "nms_grid", "config", "precision", "xla"}
+)
 
 
 @dataclass(frozen=True)
@@ -98,10 +102,12 @@ def fit(
     data = fingerprint(_content(train), _content(validation))
     workspace = Workspace(directory, _identity(data, options, donor))
     keras.utils.set_random_seed(options["seed"])
-    network = _initial_network(directory, options, donor)
+    precision, devices = choose_precision(options["precision"]), all_gpus()
+    with devices.scope():
+        network = _initial_network(directory, options, donor)
     stream, val_batch = _streams(network, train, validation, augment, options)
     logger.info(
-        "Training on %d images (%d nuclei), validation on %d; %d epochs of %d batches of %d patches %s px; %s",
+        "Training on %d images (%d nuclei), validation on %d; %d epochs of %d batches of %d patches %s px; %s, %s",
         len(train.ids),
         sum(sizes.values()),
         len(validation.ids),
@@ -110,8 +116,10 @@ def fit(
         options["batch_size"],
         "x".join(map(str, options["patch_size"])),
         ", ".join(_gpu_names()) or "no GPU found: on the processor",
+        precision,
     )
-    history = run_training(network, stream, val_batch, workspace, options)
+    with devices.scope():
+        history = run_training(network, stream, val_batch, workspace, precision, options)
     facts = {
         "name": options["name"],
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -126,68 +134,10 @@ def fit(
         "best_epoch": int(history["epoch"].iloc[int(history["val_loss"].argmin())]),
         "parameters": {k: v for k, v in options.items() if k not in ("config", "preparation")},
         "versions": package_versions(),
+        "precision": precision,
         "hardware": {"processor": platform.processor() or platform.machine(), "gpus": _gpu_names()},
     }
     return Fitted(network, history, facts)
-
-
-def check_samples(train: LabelledSamples, validation: LabelledSamples, options: Mapping[str, Any]) -> dict[str, int]:
-    """Check before the first epoch that data and network fit together.
-
-    Parameters
-    ----------
-    train, validation : LabelledSamples
-        Prepared samples.
-    options : mapping
-        See :func:`fit`.
-
-    Returns
-    -------
-    dict of str to int
-        Number of nuclei per training sample.
-
-    Raises
-    ------
-    KaryosegError
-        With every problem found.
-    """
-    for name, samples in (("train", train), ("val", validation)):
-        if not samples.ids:
-            raise KaryosegError(f"training: no samples in split '{name}'; needed: at least one. Check splits.csv.")
-    problems = Problems()
-    wanted = options["config"]["n_channel_in"]
-    sizes: dict[str, int] = {}
-    small = 0
-    for name, samples in (("train", train), ("val", validation)):
-        for key in Progress(samples.ids, desc=f"checking {name} samples", unit="sample"):
-            image, labels = samples.images[key](), samples.labels[key]()
-            channels = 1 if image.ndim == 2 else image.shape[-1]  # noqa: PLR2004
-            if image.shape[:2] != labels.shape:
-                problems.add(
-                    key,
-                    f"image {image.shape[:2]}, labels {labels.shape}",
-                    "equal sizes",
-                    "Run preprocess again.",
-                )
-            if channels != wanted:
-                problems.add(key, f"{channels} channel(s)", f"{wanted}", "Choose channels in preprocess.")
-            if samples is train:
-                sizes[key] = len(np.unique(labels[labels > 0]))
-            small += any(have < want for have, want in zip(labels.shape, options["patch_size"], strict=True))
-    problems.raise_if_any("training: samples do not fit the network")
-    if not any(sizes.values()):
-        raise KaryosegError(
-            f"training: none of the {len(sizes)} training images holds a nucleus; needed: at least one. "
-            f"Check the masks."
-        )
-    if small:
-        logger.warning(
-            "%d images are smaller than the patch of %s px; they are padded, the padding is not learnt from. "
-            "A smaller patch_size trains faster.",
-            small,
-            "x".join(map(str, options["patch_size"])),
-        )
-    return sizes
 
 
 def _content(samples: LabelledSamples) -> dict[str, list[str]]:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _TILE_SHARE = 0.25  # of the memory of the machine
 _TILE_SIDE = 1024  # images are cut so that all cores have a tile, but tiles are not smaller for that
-_MARGIN = 2  # output pixels at the border of an image that StarDist ignores
 _MIN_DISTANCE = 1e-3
 _BLOCK = 1_000_000  # pixels
 
@@ -25,7 +24,8 @@ _BLOCK = 1_000_000  # pixels
 def candidates(engine: Engine, image: np.ndarray, prob_thresh: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Predict all polygon candidates of an image, tile by tile if it is large.
 
-    The same as ``StarDist2D.predict_sparse``, but the candidates are in raster order whatever the tiles.
+    The same as ``StarDist2D.predict_sparse(image, b=0)``, but in raster order whatever the tiles. By default StarDist
+    ignores candidates next to the border of the image, and loses nuclei that are cut by it.
 
     Parameters
     ----------
@@ -55,12 +55,11 @@ def candidates(engine: Engine, image: np.ndarray, prob_thresh: float) -> tuple[n
 
     def of_tile(tile: Tile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         with engine.run(pixels[tile.read]) as (prob, dist):
-            found: np.ndarray = prob > prob_thresh
-            _keep_inside(found, tile, geometry.grid, padded)
-            rows, columns = np.nonzero(found)
-            start = [side.start // step for side, step in zip(tile.read, geometry.grid, strict=True)]
+            own = _own_part(tile, geometry.grid)
+            rows, columns = np.nonzero(prob[own] > prob_thresh)
+            start = [side.start // step for side, step in zip(tile.own, geometry.grid, strict=True)]
             points = np.stack([rows + start[0], columns + start[1]], axis=1) * geometry.grid
-            return prob[rows, columns], np.maximum(dist[rows, columns], _MIN_DISTANCE), points
+            return prob[own][rows, columns], np.maximum(dist[own][rows, columns], _MIN_DISTANCE), points
 
     tiles = cut_tiles(padded, _n_tiles(engine, padded), geometry.context, geometry.stride)
     if len(tiles) == 1:
@@ -82,15 +81,12 @@ def _n_tiles(engine: Engine, shape: tuple[int, int]) -> tuple[int, int]:
     return choose_tiles(shape, 1, pixels)
 
 
-def _keep_inside(found: np.ndarray, tile: Tile, grid: tuple[int, int], shape: tuple[int, int]) -> None:
-    """Drop what lies outside of the own part of a tile, and at the border of the image."""
-    keep = np.zeros_like(found)
-    own = []
-    for read, part, step, length in zip(tile.read, tile.own, grid, shape, strict=True):
-        start, stop = (part.start - read.start) // step, (part.stop - read.start) // step
-        own.append(slice(start + _MARGIN * (part.start == 0), stop - _MARGIN * (part.stop == length)))
-    keep[tuple(own)] = True
-    found &= keep
+def _own_part(tile: Tile, grid: tuple[int, int]) -> tuple[slice, ...]:
+    """Where a tile's own part lies in what the network gives for the tile."""
+    return tuple(
+        slice((own.start - read.start) // step, (own.stop - read.start) // step)
+        for own, read, step in zip(tile.own, tile.read, grid, strict=True)
+    )
 
 
 def suppress(
@@ -118,18 +114,9 @@ def suppress(
     Prediction
         Instances of which at least one pixel is visible.
     """
-    from stardist.geometry import dist_to_coord
-    from stardist.nms import non_maximum_suppression_sparse
-
-    if len(prob) == 0:
-        n_rays = dist.shape[-1] if dist.ndim == 2 else 0  # noqa: PLR2004
-        return Prediction(
-            np.zeros(out_shape, np.int32), np.zeros((0, 2)), np.zeros(0, np.float32), np.zeros((0, 2, n_rays))
-        )
-    points, prob, dist, _ = non_maximum_suppression_sparse(dist, prob, points, nms_thresh=nms_thresh)
-    factor = np.divide(out_shape, shape)
-    points = (points + 0.5) * factor - 0.5
-    polygons = dist_to_coord(dist, points, scale_dist=tuple(factor))
+    kept = survivors(prob, dist, points, nms_thresh)
+    prob = prob[kept]
+    points, polygons = to_polygons(dist[kept], points[kept], np.divide(out_shape, shape))
     order = np.argsort(prob, kind="stable")  # the most probable is drawn last, over the others
     drawn = fill_polygons(polygons[order], out_shape)
     visible = np.zeros(len(prob) + 1, bool)
@@ -142,6 +129,57 @@ def suppress(
     for rows in _blocks(drawn):
         rows[:] = renumber[rows]
     return Prediction(drawn, points[kept], prob[kept], polygons[kept])
+
+
+def survivors(prob: np.ndarray, dist: np.ndarray, points: np.ndarray, nms_thresh: float) -> np.ndarray:
+    """Choose the candidates that no more probable one overlaps too much.
+
+    Of equally probable ones the later wins, so the choice depends on nothing but the candidates around.
+
+    Parameters
+    ----------
+    prob, dist, points : ndarray
+        See :func:`candidates`.
+    nms_thresh : float
+        Largest overlap of two instances kept, 0..1.
+
+    Returns
+    -------
+    (k,) int ndarray
+        Their indices, the most probable first.
+    """
+    from stardist.nms import non_maximum_suppression_inds
+
+    if len(prob) == 0:
+        return np.zeros(0, np.intp)
+    order = np.argsort(prob, kind="stable")[::-1]
+    kept: np.ndarray = order[
+        non_maximum_suppression_inds(dist[order], points[order], prob[order], nms_thresh, verbose=0)
+    ]
+    return kept
+
+
+def to_polygons(dist: np.ndarray, points: np.ndarray, factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lay out star distances as polygons on the output grid.
+
+    Parameters
+    ----------
+    dist, points : ndarray
+        See :func:`candidates`.
+    factor : (2,) ndarray
+        Output pixels per pixel of the predicted image (Y, X).
+
+    Returns
+    -------
+    points : (n, 2) float64 ndarray
+        Centres (y, x) [px].
+    polygons : (n, 2, n_rays) float32 ndarray
+        Vertices (y, x) [px].
+    """
+    from stardist.geometry import dist_to_coord
+
+    points = (points + 0.5) * factor - 0.5
+    return points, dist_to_coord(dist, points, scale_dist=tuple(factor))
 
 
 def _blocks(labels: np.ndarray) -> list[np.ndarray]:

@@ -30,6 +30,18 @@ def _share_gpus() -> None:
 _share_gpus()
 
 
+def all_gpus() -> tf.distribute.Strategy:
+    """Return what trains a network on all GPUs: each takes its share of a batch.
+
+    Returns
+    -------
+    tf.distribute.Strategy
+        Build and compile the network within its ``scope()``. With fewer than two GPUs it changes nothing.
+    """
+    several = len(tf.config.list_logical_devices("GPU")) > 1
+    return tf.distribute.MirroredStrategy() if several else tf.distribute.get_strategy()
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep what csbdeep prints and warns about while it opens a model to ourselves."""

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from karyoseg.core.errors import KaryosegError
-from karyoseg.core.preparation import ImageFacts, Preparation, scale_from_estimate
+from karyoseg.core.blocks import Objects
+from karyoseg.core.preparation import ESTIMATE_RANGE, scale_correction
 from karyoseg.core.progress import Progress
+from karyoseg.core.size import polygon_diameters, resize_image
 from karyoseg.models.base import Augment, LabelledSamples, Prediction
-from karyoseg.models.stardist.architecture import read_thresholds
+from karyoseg.models.stardist.architecture import Geometry
 from karyoseg.models.stardist.card import model_card
+from karyoseg.models.stardist.folder import CARD, THRESHOLDS, TRAINING, ModelFolder
 from karyoseg.models.stardist.quiet import import_tensorflow
 
 if TYPE_CHECKING:  # TensorFlow is imported only when it is needed
@@ -31,17 +29,11 @@ if TYPE_CHECKING:  # TensorFlow is imported only when it is needed
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS, CONFIG, THRESHOLDS = "weights_best.h5", "config.json", "thresholds.json"
-TRAINING, HISTORY, CARD = "training.json", "history.csv", "model_card.md"
-_UNKNOWN = ImageFacts()
 _OPENING = threading.Lock()
-#: Nuclei this much smaller or larger than those seen in training are still segmented without rescaling.
-_TOLERANCE = 1.3
-_FILES = (CONFIG, THRESHOLDS, WEIGHTS, TRAINING, HISTORY, CARD)
 
 
-class StarDistSegmenter:
-    """A StarDist model folder.
+class StarDistSegmenter(ModelFolder):
+    """A StarDist model: trains, prepares images and finds objects in them.
 
     Parameters
     ----------
@@ -58,109 +50,18 @@ class StarDistSegmenter:
     """
 
     def __init__(self, directory: Path, training: Mapping[str, Any] | None = None):
-        self.directory = Path(directory)
-        self.training: dict[str, Any] = dict(training or {})
+        super().__init__(directory, training)
         self._choice: Choice | None = None
         self._engine: Engine | None = None
-
-    @classmethod
-    def load(cls, directory: Path) -> Self:
-        """Open a model folder; the network is read at the first prediction.
-
-        Parameters
-        ----------
-        directory : Path
-            Folder with config.json and weights_best.h5; training.json is optional: folders of plain StarDist open too.
-
-        Returns
-        -------
-        StarDistSegmenter
-            The model.
-
-        Raises
-        ------
-        KaryosegError
-            If the folder holds no model.
-        """
-        directory = Path(directory)
-        missing = [name for name in (CONFIG, WEIGHTS) if not (directory / name).is_file()]
-        if missing:
-            raise KaryosegError(
-                f"{directory}: no model there ({' and '.join(missing)} missing); needed: a folder with {CONFIG} and "
-                f"{WEIGHTS}. Train one with `kedro run --pipeline train`, pull one with dvc, or give another path."
-            )
-        contents: dict[str, Any] = {}
-        for path in (directory / name for name in (CONFIG, THRESHOLDS, TRAINING)):
-            try:
-                contents[path.name] = json.loads(path.read_text()) if path.is_file() else None
-            except ValueError as error:
-                raise KaryosegError(
-                    f"{path}: is not valid JSON ({error}); needed: the file as it was written. "
-                    f"Restore it or train again."
-                ) from error
-        return cls(directory, contents[TRAINING])
-
-    def save(self, directory: Path) -> None:
-        """Copy the model files into a folder.
-
-        Parameters
-        ----------
-        directory : Path
-            Target; made if needed.
-        """
-        directory.mkdir(parents=True, exist_ok=True)
-        for name in _FILES:
-            if (self.directory / name).is_file():
-                shutil.copy2(self.directory / name, directory / name)
-        if (self.directory / "logs").is_dir():
-            shutil.copytree(self.directory / "logs", directory / "logs", dirs_exist_ok=True)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Content of config.json."""
-        config: dict[str, Any] = json.loads((self.directory / CONFIG).read_text())
-        return config
-
-    @property
-    def n_channels(self) -> int:
-        """Channels the network takes."""
-        return int(self.config["n_channel_in"])
-
-    @property
-    def preparation(self) -> Preparation:
-        """How raw images are prepared."""
-        default = {"colour": "gray" if self.n_channels == 1 else "keep"}
-        return Preparation.from_dict(self.training.get("preparation", default))
-
-    @property
-    def diameter(self) -> float | None:
-        """Median nucleus diameter seen in training [px of the prepared image]; None if unknown."""
-        value = self.training.get("diameter")
-        return None if value is None else float(value)
-
-    @property
-    def thresholds(self) -> dict[str, float]:
-        """Probability and NMS threshold."""
-        return read_thresholds(self.directory)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hash of weights, configuration, thresholds and preparation."""
-        digest = hashlib.sha256()
-        for name in (CONFIG, THRESHOLDS, WEIGHTS):
-            path = self.directory / name
-            digest.update(path.read_bytes() if path.is_file() else b"")
-        digest.update(json.dumps(self.preparation.to_dict(), sort_keys=True, default=str).encode())
-        return digest.hexdigest()[:32]
 
     def use(self, engine: str = "auto", precision: str = "auto") -> str:
         """Choose what runs the network; see :func:`karyoseg.models.stardist.engines.choose`.
 
         Parameters
         ----------
-        engine : {"auto", "keras", "openvino"}
+        engine : {"auto", "keras", "openvino", "onnxruntime"}
             Engine.
-        precision : {"auto", "f32", "bf16"}
+        precision : {"auto", "f32", "bf16", "int8"}
             Numbers it calculates with.
 
         Returns
@@ -175,7 +76,7 @@ class StarDistSegmenter:
         from karyoseg.models.stardist.engines import choose
 
         choice = choose(self.directory, engine, precision)
-        logger.info("%s runs in %s", self.directory, choice)
+        logger.info("%s runs in %s", self.directory.name, choice)
         self._choice, self._engine = choice, None
         return choice
 
@@ -189,71 +90,6 @@ class StarDistSegmenter:
                 self._engine = open_engine(self.directory, self._choice or self._choose())
         return self._engine
 
-    def prepare(
-        self,
-        image: np.ndarray,
-        *,
-        facts: ImageFacts = _UNKNOWN,
-        scale: float | None = None,
-        channels: Sequence[int] | None = None,
-    ) -> tuple[np.ndarray, float]:
-        """Turn a raw image into network input.
-
-        A model trained at one size needs the size of the image: it comes from `facts`, or the nucleus diameter is
-        estimated. A model trained on natural sizes takes images as they are, unless their nuclei are far smaller or
-        larger than those it learnt from.
-
-        Parameters
-        ----------
-        image : (Y, X) or (Y, X, C) ndarray
-            Raw image of any real dtype.
-        facts : ImageFacts
-            What is known about the image.
-        scale : float, optional
-            Prepared pixels per raw pixel; None derives it.
-        channels : sequence of int, optional
-            Channels to segment, in place of those of the recipe.
-
-        Returns
-        -------
-        image : (Y', X') or (Y', X', C') float32 ndarray
-            Prepared image.
-        scale : float
-            The scale used.
-
-        Raises
-        ------
-        KaryosegError
-            If the image has other channels than the model, or its size cannot be derived.
-        """
-        recipe = self.preparation
-        if channels is not None:
-            recipe = replace(recipe, channels=tuple(channels))
-        probe = recipe.apply(image[:2, :2], where=facts.where)
-        n_channels = 1 if probe.ndim == 2 else probe.shape[-1]  # noqa: PLR2004
-        if n_channels != self.n_channels:
-            raise KaryosegError(
-                f"{facts.where}: {n_channels} channel(s) after selection, the model {self.directory} takes "
-                f"{self.n_channels}; needed: the same number. Choose channels, or use a model trained on such images."
-            )
-        scale = scale or self._scale(recipe, image, facts)
-        return recipe.apply(image, scale, where=facts.where), scale
-
-    def _scale(self, recipe: Preparation, image: np.ndarray, facts: ImageFacts) -> float:
-        mode = recipe.rescale["name"]
-        if mode in ("magnification", "pixel_size"):
-            return recipe.scale_for(facts)
-        target = float(recipe.rescale["target"]) if mode == "diameter" else self.diameter
-        if target is None:
-            return 1.0
-        if facts.diameter is not None:
-            return replace(recipe, rescale={"name": "diameter", "target": target}).scale_for(facts)
-        estimate = recipe.estimated_diameter(image)
-        low, high = self.training.get("diameter_range", (0, np.inf))
-        if mode == "none" and low / _TOLERANCE <= estimate <= high * _TOLERANCE:
-            return 1.0
-        return scale_from_estimate(estimate, target)
-
     def predict(
         self,
         image: np.ndarray,
@@ -262,8 +98,12 @@ class StarDistSegmenter:
         out_shape: tuple[int, int] | None = None,
         prob_thresh: float | None = None,
         nms_thresh: float | None = None,
+        check_size: bool = True,
     ) -> Prediction:
         """Segment a prepared image; see :meth:`karyoseg.models.base.Segmenter.predict`.
+
+        If the objects found are far from the size that the model was trained at, the estimate of their size was wrong:
+        the image is rescaled by what they show, and segmented again.
 
         Parameters
         ----------
@@ -275,6 +115,8 @@ class StarDistSegmenter:
             Size of the output (Y, X) [px].
         prob_thresh, nms_thresh : float, optional
             In place of the model's own thresholds, 0..1.
+        check_size : bool
+            Whether to do so; not for images whose size was stated.
 
         Returns
         -------
@@ -287,8 +129,78 @@ class StarDistSegmenter:
         nms = self.thresholds["nms"] if nms_thresh is None else nms_thresh
         shape = (image.shape[0], image.shape[1])
         out_shape = out_shape or (max(1, round(shape[0] / scale)), max(1, round(shape[1] / scale)))
-        found = candidates(self.engine, image, prob)
-        return suppress(*found, nms_thresh=nms, shape=shape, out_shape=out_shape)
+
+        def segment(image: np.ndarray) -> Prediction:
+            shape = (image.shape[0], image.shape[1])
+            return suppress(*candidates(self.engine, image, prob), nms_thresh=nms, shape=shape, out_shape=out_shape)
+
+        def correction(found: Prediction, scale: float) -> float:
+            target = float(self.preparation.rescale["target"])
+            return scale_correction(polygon_diameters(found.polygons) * scale, target)
+
+        found = segment(image)
+        if not check_size or self.preparation.rescale["name"] != "diameter":
+            return found
+        scale = shape[0] / out_shape[0]
+        factor = min(correction(found, scale), max(1.0, ESTIMATE_RANGE[1] / scale))
+        if factor == 1:
+            return found
+        again = segment(resize_image(image, factor))
+        better = len(again.prob) > 0 and abs(np.log(correction(again, scale * factor))) < abs(np.log(factor))
+        return again if better else found
+
+    @property
+    def context(self) -> tuple[int, int]:
+        """How far to either side the network sees (Y, X) [px of the prepared image]."""
+        return Geometry.from_config(self.config).context
+
+    @property
+    def stride(self) -> tuple[int, int]:
+        """Where parts of a prepared image may begin: at multiples of this (Y, X) [px]."""
+        return Geometry.from_config(self.config).stride
+
+    def find(
+        self,
+        image: np.ndarray,
+        *,
+        origin: tuple[int, int],
+        valid: tuple[slice, slice],
+        factor: tuple[float, float],
+        prob_thresh: float | None = None,
+        nms_thresh: float | None = None,
+    ) -> Objects:
+        """Find the objects of a part of a prepared image; see :meth:`karyoseg.models.base.Segmenter.find`.
+
+        Parameters
+        ----------
+        image : (Y, X) or (Y, X, C) float32 ndarray
+            Part of a prepared image.
+        origin : tuple of int
+            Where it begins (Y, X) [prepared px], a multiple of `stride`.
+        valid : tuple of slice
+            Candidates outside of this part of the whole prepared image are ignored: they do not see enough.
+        factor : tuple of float
+            Output pixels per prepared pixel (Y, X).
+        prob_thresh, nms_thresh : float, optional
+            In place of the model's own thresholds, 0..1.
+
+        Returns
+        -------
+        Objects
+            In raster order.
+        """
+        from karyoseg.models.stardist.instances import candidates, survivors, to_polygons
+
+        prob_thresh = self.thresholds["prob"] if prob_thresh is None else prob_thresh
+        nms_thresh = self.thresholds["nms"] if nms_thresh is None else nms_thresh
+        prob, dist, points = candidates(self.engine, image, prob_thresh)
+        points = points + np.asarray(origin)
+        inside = np.all([(part.start <= p) & (p < part.stop) for part, p in zip(valid, points.T, strict=True)], axis=0)
+        prob, dist, points = prob[inside], dist[inside], points[inside]
+        # Candidates are in raster order.
+        kept = np.sort(survivors(prob, dist, points, nms_thresh))
+        centres, polygons = to_polygons(dist[kept], points[kept], np.asarray(factor))
+        return Objects(centres, prob[kept], polygons)
 
     def fit(
         self,
@@ -346,20 +258,3 @@ class StarDistSegmenter:
         replace_text(self.directory / TRAINING, json.dumps(self.training, indent=2, default=str))
         replace_text(self.directory / CARD, model_card(self.training, self.config, self.thresholds, history))
         self.__dict__.pop("fingerprint", None)
-
-    def describe(self) -> dict[str, Any]:
-        """Return facts for reports.
-
-        Returns
-        -------
-        dict
-            Family, folder, thresholds, configuration and training facts.
-        """
-        return {
-            "family": "StarDist2D",
-            "directory": str(self.directory),
-            "fingerprint": self.fingerprint,
-            "thresholds": self.thresholds,
-            "training": self.training,
-            "config": self.config,
-        }

@@ -23,6 +23,7 @@ from stardist.models import StarDist2D
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.progress import Progress, duration
 from karyoseg.models.stardist.patches import PatchStream
+from karyoseg.models.stardist.precision import Precision, calculate_in, make_optimizer
 from karyoseg.models.stardist.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -160,6 +161,7 @@ def run_training(
     stream: PatchStream,
     validation: tuple[np.ndarray, tuple[np.ndarray, np.ndarray]],
     workspace: Workspace,
+    precision: Precision,
     options: Mapping[str, Any],
 ) -> pd.DataFrame:
     """Train until the last epoch or early stop; leave the best weights in the network.
@@ -174,18 +176,20 @@ def run_training(
         Images and targets, one batch of all validation patches.
     workspace : Workspace
         Where checkpoints are.
+    precision : {"f32", "bf16", "f16"}
+        Numbers of the hidden layers; afterwards they calculate in 32 bit again.
     options : mapping
-        Fields of ``TrainParams``: epochs, batch_size, learning_rate, schedule, early_stopping, loggers.
+        Fields of ``TrainParams``: xla, epochs, batch_size, learning_rate, schedule, early_stopping, loggers.
 
     Returns
     -------
     DataFrame
         One row per epoch: epoch, losses and metrics, learning_rate, seconds.
     """
-    network.prepare_for_training(keras.optimizers.Adam(options["learning_rate"]))
     model = network.keras_model
-    # XLA compiles every new shape anew and was slower on CPU; losses with dynamic masks do not suit it either.
-    model.jit_compile = False
+    calculate_in(model, precision)
+    network.prepare_for_training(make_optimizer(options["learning_rate"], precision))
+    model.jit_compile = options["xla"]
     rows: list[Any] = workspace.history().to_dict("records")
     if rows:
         model.optimizer.build(model.trainable_variables)
@@ -211,6 +215,7 @@ def run_training(
             shuffle=False,
         )
     model.load_weights(str(workspace.best))
+    calculate_in(model, "f32")
     return pd.DataFrame(loop.rows)
 
 

@@ -12,14 +12,19 @@ import pandas as pd
 from karyoseg.core.errors import KaryosegError, Problems
 from karyoseg.core.lazy import Lazy, fingerprint
 from karyoseg.core.metrics import ap_curve, class_scores, image_scores, score_image, summarise
+from karyoseg.core.preparation import Preparation
 from karyoseg.core.progress import Progress
+from karyoseg.core.threads import Room, map_completed, n_threads
 from karyoseg.models.base import Segmenter
 from karyoseg.params.evaluate import EvaluateParams
+from karyoseg.params.preprocess import PreprocessParams
 
 logger = logging.getLogger(__name__)
 Partitions = dict[str, Lazy[np.ndarray]]
 
 _NO_CLASS = "unclassified"
+#: Pixels of all images that are segmented at the same time: bounds the memory.
+_ROOM = Room(16e6)
 _SHOWN = [
     "n_images",
     "n_true",
@@ -42,6 +47,7 @@ def predict_split(
     primary_manifest: pd.DataFrame,
     splits: pd.DataFrame,
     params: EvaluateParams,
+    preprocess: PreprocessParams,
 ) -> Partitions:
     """Segment the samples of one split, the test split by default.
 
@@ -49,6 +55,8 @@ def predict_split(
     Out: one label image per sample on the grid of the image as published, so
     that it can be compared with the labels as published.
     """
+    if params.model:
+        _check_preparation(model, preprocess)
     rows = _rows_of_split(primary_manifest, splits, params.split)
     thresholds = {"prob_thresh": params.prob_thresh, "nms_thresh": params.nms_thresh}
     runs_in = model.use(params.engine, params.precision)
@@ -69,8 +77,23 @@ def predict_split(
     return predictions
 
 
+def _check_preparation(model: Segmenter, preprocess: PreprocessParams) -> None:
+    """Refuse a model from elsewhere that learnt from images prepared in another way: its scores would be wrong."""
+    known = model.describe()["training"].get("preparation")
+    wanted, have = known and Preparation.from_dict(known), preprocess.preparation()
+    if wanted and wanted != have:
+        fields = [name for name in vars(have) if getattr(wanted, name) != getattr(have, name)]
+        raise KaryosegError(
+            f"evaluate.model: the images are prepared with {', '.join(f'{n}={getattr(have, n)}' for n in fields)}; "
+            f"needed: {', '.join(f'{n}={getattr(wanted, n)}' for n in fields)}, as for this model. Set it in "
+            f"preprocess and run preprocess again."
+        )
+
+
 def _predict(model: Segmenter, image: Lazy[np.ndarray], **options: Any) -> np.ndarray:
-    return model.predict(image(), **options).labels
+    prepared = image()
+    with _ROOM.take(prepared.size):
+        return model.predict(prepared, **options).labels
 
 
 def _rows_of_split(manifest: pd.DataFrame, splits: pd.DataFrame, split: str) -> pd.DataFrame:
@@ -107,16 +130,28 @@ def match_images(
     """
     classes = manifest.set_index(manifest["id"].astype(str))["class"].fillna("").astype(str)
     problems = Problems()
-    tables, pixels = [], []
-    for key, predicted in Progress(test_labels_pred.items(), desc="matching", unit="image"):
-        if key not in intermediate_labels or key not in classes:
+    comparable = []
+    for key in test_labels_pred:
+        if key in intermediate_labels and key in classes:
+            comparable.append(key)
+        else:
             problems.add(key, "predicted, but its label image is missing", "one to compare with", "Run download.")
-            continue
+
+    def score(key: str) -> tuple[str, tuple[pd.DataFrame, dict[str, int]] | KaryosegError]:
         try:
-            matches, counts = score_image(intermediate_labels[key](), predicted())
+            return key, score_image(intermediate_labels[key](), test_labels_pred[key]())
         except KaryosegError as error:
-            problems.add(key, str(error), "labels that can be compared", "Run preprocess and evaluate again.")
+            return key, error
+
+    scored = map_completed(score, comparable, n_threads())
+    scores = dict(Progress(scored, total=len(comparable), desc="matching", unit="image"))
+    tables, pixels = [], []
+    for key in comparable:
+        result = scores[key]
+        if isinstance(result, KaryosegError):
+            problems.add(key, str(result), "labels that can be compared", "Run preprocess and evaluate again.")
             continue
+        matches, counts = result
         name = {"id": key, "class": classes[key] or _NO_CLASS}
         tables.append(pd.DataFrame([name] * len(matches)).join(matches))
         pixels.append(name | counts)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
+from itertools import chain
 
 import pandas as pd
 
+from karyoseg.core.block_run import LargePrediction
 from karyoseg.core.errors import KaryosegError, Problem, Problems
 from karyoseg.core.image_files import ImageError
 from karyoseg.core.inputs import InputImage, find_images
 from karyoseg.core.labels import relabel, remove_small
+from karyoseg.core.large_images import is_large, open_large
 from karyoseg.core.lazy import Lazy, fingerprint
 from karyoseg.core.measure import measure_objects
 from karyoseg.core.normalise import select_channels
@@ -19,18 +23,21 @@ from karyoseg.core.preparation import ImageFacts
 from karyoseg.core.privacy import public_url
 from karyoseg.core.progress import Progress
 from karyoseg.core.storage import StorageError
-from karyoseg.core.threads import Room
+from karyoseg.core.threads import Room, map_completed, n_threads
 from karyoseg.datasets.prediction_folder import StoredPrediction
 from karyoseg.models import load_segmenter
 from karyoseg.models.base import Segmenter
+from karyoseg.models.shared import SharedModel
+from karyoseg.models.summary import summary
 from karyoseg.params.predict import PredictParams
+from karyoseg.pipelines.predict.large import plan_large
 
-Outcome = PredictionResult | Problem
+Outcome = PredictionResult | LargePrediction | Problem
 
 logger = logging.getLogger(__name__)
 
 #: Parameters that change where results go or what happens to bad images, not the results.
-_NOT_RESULTS = {"input", "output", "model", "on_bad_image", "engine", "precision"}
+_NOT_RESULTS = {"input", "output", "model", "on_bad_image", "engine", "precision", "cluster"}
 #: Pixels of all images that are segmented at the same time: bounds the memory.
 _ROOM = Room(16e6)
 
@@ -52,13 +59,9 @@ def find_inputs(params: PredictParams) -> list[InputImage]:
     images = find_images(params.input, exclude=params.output)
     problems = Problems()
     if params.on_bad_image == "stop":
-        for image in Progress(images, desc="checking images", unit="image"):
-            try:
-                select_channels(read_input(image.path, params.axes).array, params.channels, "keep", where=image.path)
-            except StorageError:  # would be the same for every image
-                raise
-            except KaryosegError as error:
-                problems.extend([_problem(image, error)])
+        checked = map_completed(partial(_find_problems, params=params), images, n_threads())
+        found = list(chain(*Progress(checked, total=len(images), desc="checking images", unit="image")))
+        problems.extend(sorted(found, key=lambda problem: problem.where))
     problems.raise_if_any("Some images cannot be predicted; predict.on_bad_image=skip predicts the others")
     logger.info("%d image(s) to predict", len(images))
     return images
@@ -77,10 +80,24 @@ def predict_images(inputs: list[InputImage], params: PredictParams) -> dict[str,
     """
     segmenter = load_segmenter(params.model)
     runs_in = segmenter.use(params.engine, params.precision)
+    line = summary(
+        public_url(params.model),
+        segmenter.describe(),
+        runs_in,
+        prob_thresh=params.prob_thresh,
+        nms_thresh=params.nms_thresh,
+        scale=params.scale,
+    )
+    logger.info("%s", line)
     options = params.model_dump(mode="json", exclude=_NOT_RESULTS)
+    engine, precision = runs_in.split()
+    segment = partial(_segment, segmenter, params)
+    segment_large = partial(plan_large, SharedModel(params.model, engine, precision), params)
     return {
         image.stem: Lazy(
-            partial(_predict_one, segmenter, image, params),
+            partial(
+                _predict_one, partial(segment_large if _is_large(image, params) else segment, image), image, params
+            ),
             fingerprint(image.path, image.stamp, segmenter.fingerprint, runs_in, options),
         )
         for image in inputs
@@ -112,9 +129,21 @@ def collect_objects(
     return objects, objects
 
 
-def _predict_one(segmenter: Segmenter, source: InputImage, params: PredictParams) -> Outcome:
+def _is_large(source: InputImage, params: PredictParams) -> bool:
+    return is_large(source.path, params.blocks.above_megapixels)
+
+
+def _check(source: InputImage, params: PredictParams) -> None:
+    """Raise if an image cannot be read; of a large one only a corner is."""
+    if _is_large(source, params):
+        open_large(source.path, params.axes).read((slice(0, 1), slice(0, 1)), params.channels)
+    else:
+        select_channels(read_input(source.path, params.axes).array, params.channels, "keep", where=source.path)
+
+
+def _predict_one(segment: Callable[[], Outcome], source: InputImage, params: PredictParams) -> Outcome:
     try:
-        return _segment(segmenter, source, params)
+        return segment()
     except StorageError:
         raise
     except KaryosegError as error:
@@ -123,7 +152,7 @@ def _predict_one(segmenter: Segmenter, source: InputImage, params: PredictParams
         return _problem(source, error)
 
 
-def _segment(segmenter: Segmenter, source: InputImage, params: PredictParams) -> PredictionResult:
+def _segment(segmenter: Segmenter, params: PredictParams, source: InputImage) -> PredictionResult:
     file = read_input(source.path, params.axes)
     pixel_size = params.pixel_size_um or file.pixel_size_um
     image = select_channels(file.array, params.channels, "keep", where=source.path)
@@ -140,6 +169,7 @@ def _segment(segmenter: Segmenter, source: InputImage, params: PredictParams) ->
             out_shape=(image.shape[0], image.shape[1]),
             prob_thresh=params.prob_thresh,
             nms_thresh=params.nms_thresh,
+            check_size=params.scale == "auto" and params.diameter_px is None,
         ).labels
     if params.min_area:
         labels = relabel(remove_small(labels, params.min_area))
@@ -147,6 +177,16 @@ def _segment(segmenter: Segmenter, source: InputImage, params: PredictParams) ->
     info = origin | {"scale": scale, "pixel_size_um": pixel_size}
     table = measure_objects(labels, image, pixel_size)
     return PredictionResult(labels, image, table, pixel_size, info, params.overlay)
+
+
+def _find_problems(source: InputImage, params: PredictParams) -> list[Problem]:
+    try:
+        _check(source, params)
+    except StorageError:  # would be the same for every image
+        raise
+    except KaryosegError as error:
+        return [_problem(source, error)]
+    return []
 
 
 def _problem(source: InputImage, error: KaryosegError) -> Problem:

@@ -49,19 +49,20 @@ def train_model(
     )
     config = params.config2d(n_channels=int(manifest["prepared_channels"].iloc[0]))
     history = segmenter.fit(
-        _select(images, labels, splits, TRAIN),
-        _select(images, labels, splits, VALIDATION),
+        select_samples(images, labels, splits, TRAIN),
+        select_samples(images, labels, splits, VALIDATION),
         Augmenter(policy["transforms"]),
         params.model_dump(mode="json") | {"config": config, "augmentation": policy},
     )
     return segmenter, history
 
 
-def _select(images: Partitions, labels: Partitions, splits: pd.DataFrame, split: str) -> LabelledSamples:
+def select_samples(images: Partitions, labels: Partitions, splits: pd.DataFrame, split: str) -> LabelledSamples:
+    """Take the samples of one split."""
     ids = splits.loc[splits["split"] == split, "id"].tolist()
     problems = Problems()
     for key in ids:
         if key not in images or key not in labels:
             problems.add(key, "in splits.csv, but not prepared", "image and label image", "Run preprocess again.")
-    problems.raise_if_any(f"train: samples of the {split} split are missing")
+    problems.raise_if_any(f"Samples of the {split} split are missing")
     return LabelledSamples({key: images[key] for key in ids}, {key: labels[key] for key in ids})

@@ -1,13 +1,13 @@
-"""What runs a network: TensorFlow, or OpenVINO, which is faster on a processor."""
+"""What runs a network: TensorFlow, OpenVINO, which is faster on a processor, or ONNX Runtime."""
 
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,8 +18,6 @@ from karyoseg.core.hardware import nvidia_gpus
 from karyoseg.models.stardist.architecture import Geometry
 from karyoseg.models.stardist.quiet import import_tensorflow
 
-logger = logging.getLogger(__name__)
-
 # With this package OpenVINO asks for consent in the terminal and reports imports to its maker; without it, it is quiet.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
@@ -28,9 +26,9 @@ class Engine(Protocol):
     """A network that is ready to run."""
 
     name: str
-    """`keras` or `openvino`."""
+    """`keras`, `openvino` or `onnxruntime`."""
     precision: str
-    """Numbers the convolutions calculate with: `f32` or `bf16`."""
+    """Numbers the convolutions calculate with: `f32`, `bf16` or `int8`."""
     parallel: int
     """How many calls of `run` at a time are faster than one."""
     tile_bytes: int
@@ -50,9 +48,9 @@ class Choice:
 
     Parameters
     ----------
-    engine : {"keras", "openvino"}
+    engine : {"keras", "openvino", "onnxruntime"}
         The engine.
-    precision : {"f32", "bf16"}
+    precision : {"f32", "bf16", "int8"}
         Numbers the convolutions calculate with.
     reason : str
         For the log.
@@ -73,9 +71,9 @@ def choose(folder: Path, engine: str = "auto", precision: str = "auto") -> Choic
     ----------
     folder : Path
         StarDist model folder.
-    engine : {"auto", "keras", "openvino"}
+    engine : {"auto", "keras", "openvino", "onnxruntime"}
         Engine asked for.
-    precision : {"auto", "f32", "bf16"}
+    precision : {"auto", "f32", "bf16", "int8"}
         Precision asked for.
 
     Returns
@@ -88,19 +86,53 @@ def choose(folder: Path, engine: str = "auto", precision: str = "auto") -> Choic
     KaryosegError
         If the model cannot be run as asked for.
     """
-    if engine == "keras" or (engine == "auto" and precision != "bf16" and _has_gpu()):
-        if precision == "bf16":
-            raise KaryosegError(
-                "precision bf16 with engine keras: not possible; needed: engine openvino, or precision f32."
-            )
-        return Choice("keras", "f32", "as asked for" if engine == "keras" else "a GPU is there")
-    from karyoseg.models.stardist.engines.openvino import has_bfloat16, unsupported
+    if engine != "openvino" and precision in ("auto", "f32"):
+        if engine == "keras":
+            return Choice("keras", "f32", "as asked for")
+        if engine == "auto" and _has_gpu():
+            return Choice("keras", "f32", "a GPU is there")
+    elif engine in ("keras", "onnxruntime"):
+        raise KaryosegError(
+            f"precision {precision} with engine {engine}: not possible; needed: engine openvino, or precision f32."
+        )
+    from karyoseg.models.stardist.engines.layers import unsupported
 
     reason = unsupported(_config(folder))
-    if reason and (engine == "openvino" or precision == "bf16"):
-        raise KaryosegError(f"{folder}: cannot run in OpenVINO, {reason}; needed: engine keras, in precision f32.")
-    if reason:
+    if reason and engine == "auto" and precision in ("auto", "f32"):
         return Choice("keras", "f32", reason)
+    if reason:
+        name = {"onnxruntime": "ONNX Runtime"}.get(engine, "OpenVINO")
+        raise KaryosegError(f"{folder}: cannot run in {name}, {reason}; needed: engine keras, in precision f32.")
+    if engine == "onnxruntime":
+        _require_onnx()
+        return Choice("onnxruntime", "f32", "as asked for")
+    return _choose_openvino(folder, engine, precision)
+
+
+def _require_onnx() -> None:
+    missing = [package for package in ("onnx", "onnxruntime") if find_spec(package) is None]
+    if missing:
+        raise KaryosegError(
+            f"engine onnxruntime: {' and '.join(missing)} not installed; needed: pip install 'karyoseg[onnx]', or "
+            f"another engine."
+        )
+
+
+def _choose_openvino(folder: Path, engine: str, precision: str) -> Choice:
+    from karyoseg.models.stardist.engines.int8 import recall
+    from karyoseg.models.stardist.engines.openvino import has_bfloat16
+
+    if precision in ("auto", "int8"):
+        cost = recall(folder)
+        if precision == "int8" and cost is None:
+            raise KaryosegError(
+                f"{folder}: holds no network in 8 bit that was made of its weights; needed: one. Make it with "
+                f"`kedro model quantize`, or choose another precision."
+            )
+        if cost and (cost.is_small or precision == "int8"):
+            return Choice(
+                "openvino", "int8", f"{'the fastest here' if precision == 'auto' else 'as asked for'}; {cost}"
+            )
     if engine == "openvino" and precision != "auto":
         return Choice("openvino", precision, "as asked for")
     precisions = [precision] if precision != "auto" else ["bf16", "f32"] if has_bfloat16() else ["f32"]
@@ -140,6 +172,10 @@ def open_engine(folder: Path, choice: Choice) -> Engine:
         from karyoseg.models.stardist.engines.openvino import OpenVinoEngine
 
         return OpenVinoEngine(folder, _config(folder), choice.precision)
+    if choice.engine == "onnxruntime":
+        from karyoseg.models.stardist.engines.onnxruntime import OnnxRuntimeEngine
+
+        return OnnxRuntimeEngine(folder, _config(folder))
     import_tensorflow()
     from karyoseg.models.stardist.engines.keras import KerasEngine
     from karyoseg.models.stardist.network import open_folder

@@ -17,9 +17,10 @@ import openvino as ov
 from joblib import cpu_count
 from openvino import opset13 as ops
 
-from karyoseg.core.errors import KaryosegError
 from karyoseg.core.threads import n_threads
-from karyoseg.models.stardist.architecture import Geometry, Weights, grid_pools, read_weights
+from karyoseg.models.stardist.architecture import Geometry, Weights, read_weights
+from karyoseg.models.stardist.engines.layers import lay
+from karyoseg.models.stardist.folder import INT8
 
 #: Keras activations by name.
 _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
@@ -33,29 +34,6 @@ _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "swish": ops.swish,
     "silu": ops.swish,
 }
-_BATCH_NORM_EPSILON = 1e-3  # of Keras
-
-
-def unsupported(config: Mapping[str, Any]) -> str | None:
-    """Tell why a network cannot be built here.
-
-    Parameters
-    ----------
-    config : mapping
-        Content of config.json.
-
-    Returns
-    -------
-    str or None
-        The reason; None if it can.
-    """
-    if config.get("backbone", "unet") != "unet":
-        return f"the backbone {config['backbone']!r} is unknown"
-    for name in ("unet_activation", "unet_last_activation"):
-        activation = config.get(name)
-        if activation is not None and activation not in _ACTIVATIONS:
-            return f"the activation {activation!r} is unknown"
-    return None
 
 
 def has_bfloat16() -> bool:
@@ -72,11 +50,11 @@ class OpenVinoEngine:
     Parameters
     ----------
     folder : Path
-        Folder with ``weights_best.h5``.
+        Model folder, with ``weights_best.h5``; for int8 with the graph in 8 bit.
     config : mapping
         Content of config.json.
-    precision : {"f32", "bf16"}
-        Numbers the convolutions calculate with.
+    precision : {"f32", "bf16", "int8"}
+        Numbers the convolutions calculate with; in int8 what is not in 8 bit is in bf16, if the processor has it.
     """
 
     name = "openvino"
@@ -84,14 +62,18 @@ class OpenVinoEngine:
 
     def __init__(self, folder: Path, config: Mapping[str, Any], precision: str):
         self.precision = precision
-        self.bytes_per_pixel = 250 if precision == "bf16" else 500  # of the default network, measured
+        self.bytes_per_pixel = 500 if precision == "f32" else 250  # of the default network, measured
         self.geometry = Geometry.from_config(config)
         self.parallel = n_threads()
+        if precision == "int8":
+            graph, numbers = ov.Core().read_model(folder / INT8[0]), "bf16" if has_bfloat16() else "f32"
+        else:
+            graph, numbers = build_graph(config, read_weights(folder / "weights_best.h5"), str(folder)), precision
         compiled = ov.Core().compile_model(
-            build_graph(config, read_weights(folder / "weights_best.h5"), str(folder)),
+            graph,
             "CPU",
             {
-                "INFERENCE_PRECISION_HINT": precision,
+                "INFERENCE_PRECISION_HINT": numbers,
                 "NUM_STREAMS": self.parallel,
                 "INFERENCE_NUM_THREADS": cpu_count(),
                 "ENABLE_CPU_PINNING": False,  # other programs may want the same cores
@@ -148,104 +130,34 @@ def build_graph(config: Mapping[str, Any], weights: Weights, where: str = "model
     KaryosegError
         If the weights do not belong to the configuration.
     """
-    try:
-        return _Builder(config, weights).network()
-    except (KeyError, IndexError, StopIteration, ValueError, RuntimeError) as error:
-        raise KaryosegError(
-            f"{where}: the weights do not fit the configuration ({' '.join(str(error).split())[:200]}); needed: config "
-            f"and weights written together. Restore the folder (dvc pull) or train again."
-        ) from error
+    image = ops.parameter([-1, -1, -1, config["n_channel_in"]], np.float32, name="input")
+    heads = lay(ops.transpose(image, np.array([0, 3, 1, 2])), _Layers(), config, weights, where)
+    return ov.Model([ops.transpose(head, np.array([0, 2, 3, 1])) for head in heads], [image], "stardist")
 
 
-class _Builder:
-    """Lays the layers of ``StarDist2D`` (csbdeep's U-Net and the heads) one after the other."""
+class _Layers:
+    """Layers of OpenVINO."""
 
-    def __init__(self, config: Mapping[str, Any], weights: Weights):
-        self._config = config
-        self._weights = weights
-        self._prefix = config.get("unet_prefix", "")
-        # csbdeep names the convolutions of the U-Net and the heads. The others, and the batch normalisations, have
-        # automatic names but a fixed order.
-        self._unnamed = iter([name for name in weights if name.startswith("conv2d")])
-        self._norms = iter([name for name in weights if name.startswith("batch_normalization")])
-        self._used: set[str] = set()
+    def convolve(self, image: Any, kernel: np.ndarray, bias: np.ndarray, name: str) -> Any:
+        image = ops.convolution(image, kernel, [1, 1], [0, 0], [0, 0], [1, 1], auto_pad="same_upper", name=name)
+        return ops.add(image, bias.reshape(1, -1, 1, 1))
 
-    def network(self) -> ov.Model:
-        config = self._config
-        image = ops.parameter([-1, -1, -1, config["n_channel_in"]], np.float32, name="input")
-        layer = ops.transpose(image, np.array([0, 3, 1, 2]))
-        for pool in grid_pools((config["grid"][0], config["grid"][1])):
-            for _ in range(config["unet_n_conv_per_depth"]):
-                layer = self._convolve(layer, next(self._unnamed), self._filters(0), config["unet_activation"])
-            layer = _pool(layer, pool)
-        layer = self._unet(layer)
-        if config["net_conv_after_unet"] > 0:
-            layer = self._convolve(layer, "features", config["net_conv_after_unet"], config["unet_activation"])
-        heads = [self._convolve(layer, "prob", 1, "sigmoid"), self._convolve(layer, "dist", config["n_rays"], "linear")]
-        # The class head is of no use here.
-        unknown = self._weights.keys() - self._used - {"prob_class", "features_class"}
-        if unknown:
-            raise ValueError(f"unknown layers {sorted(unknown)[:5]}")
-        return ov.Model([ops.transpose(head, np.array([0, 2, 3, 1])) for head in heads], [image], "stardist")
+    def activate(self, image: Any, activation: str) -> Any:
+        return _ACTIVATIONS[activation](image)
 
-    def _unet(self, layer: Any) -> Any:
-        config = self._config
-        depth, convs, pool = config["unet_n_depth"], config["unet_n_conv_per_depth"], config["unet_pool"]
-        skipped = []
-        for level in range(depth):
-            for number in range(convs):
-                layer = self._block(layer, f"down_level_{level}_no_{number}", level)
-            skipped.append(layer)
-            layer = _pool(layer, pool)
-        for number in [*range(convs - 1), convs]:
-            layer = self._block(layer, f"middle_{number}", max(0, depth - (number == convs)))
-        for level in reversed(range(depth)):
-            layer = ops.concat([_upsample(layer, pool), skipped[level]], 1)
-            for number in [*range(convs - 1), convs]:
-                last = number == convs
-                layer = self._block(layer, f"up_level_{level}_no_{number}", max(0, level - last), last and level == 0)
-        return layer
+    def pool(self, image: Any, step: tuple[int, int]) -> Any:
+        return ops.max_pool(image, step, [1, 1], [0, 0], [0, 0], step, auto_pad="valid").output(0)
 
-    def _filters(self, level: int) -> int:
-        return int(self._config["unet_n_filter_base"] * self._config["unet_expansion"] ** level)
+    def upsample(self, image: Any, step: tuple[int, int]) -> Any:
+        return ops.interpolate(
+            image,
+            np.array(step, np.float32),
+            mode="nearest",
+            shape_calculation_mode="scales",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+            axes=np.array([2, 3]),
+        )
 
-    def _block(self, layer: Any, name: str, level: int, last: bool = False) -> Any:
-        config = self._config
-        activation = config["unet_activation"]
-        if last:
-            activation = config.get("unet_last_activation") or activation
-        name = self._prefix + name
-        if not config["unet_batch_norm"]:
-            return self._convolve(layer, name, self._filters(level), activation)
-        layer = self._convolve(layer, name, self._filters(level), "linear")
-        norm = next(self._norms)
-        self._used.add(norm)
-        gamma, beta, mean, variance = (array.astype(np.float32) for array in self._weights[norm])
-        layer = ops.batch_norm_inference(layer, gamma, beta, mean, variance, _BATCH_NORM_EPSILON)
-        return _ACTIVATIONS[activation](layer)
-
-    def _convolve(self, layer: Any, name: str, n_filters: int, activation: str) -> Any:
-        self._used.add(name)
-        kernel, bias = self._weights[name]
-        if kernel.shape[-1] != n_filters:
-            raise ValueError(f"layer {name} has {kernel.shape[-1]} filters, not {n_filters}")
-        kernel = np.ascontiguousarray(kernel.astype(np.float32).transpose(3, 2, 0, 1))
-        layer = ops.convolution(layer, kernel, [1, 1], [0, 0], [0, 0], [1, 1], auto_pad="same_upper")
-        return _ACTIVATIONS[activation](ops.add(layer, bias.astype(np.float32).reshape(1, -1, 1, 1)))
-
-
-def _pool(layer: Any, pool: Any) -> Any:
-    pool = [int(step) for step in pool]
-    return ops.max_pool(layer, pool, [1, 1], [0, 0], [0, 0], pool, auto_pad="valid").output(0)
-
-
-def _upsample(layer: Any, pool: Any) -> Any:
-    return ops.interpolate(
-        layer,
-        np.array(pool, np.float32),
-        mode="nearest",
-        shape_calculation_mode="scales",
-        coordinate_transformation_mode="asymmetric",
-        nearest_mode="floor",
-        axes=np.array([2, 3]),
-    )
+    def join(self, image: Any, other: Any) -> Any:
+        return ops.concat([image, other], 1)

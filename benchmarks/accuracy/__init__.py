@@ -1,0 +1,1 @@
+"""How accurate models are on prepared data: plain stardist, recipes, sizes, worst cases."""

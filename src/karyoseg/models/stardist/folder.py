@@ -1,0 +1,249 @@
+"""The files of a StarDist model, and how they say that images are prepared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from karyoseg.core.errors import KaryosegError
+from karyoseg.core.preparation import ImageFacts, Preparation, scale_from_estimate
+from karyoseg.models.stardist.architecture import read_thresholds
+
+WEIGHTS, CONFIG, THRESHOLDS = "weights_best.h5", "config.json", "thresholds.json"
+TRAINING, HISTORY, CARD = "training.json", "history.csv", "model_card.md"
+#: The network in 8 bit, and what it was made of; only if it was made.
+INT8 = ("openvino_int8.xml", "openvino_int8.bin", "openvino_int8.json")
+_UNKNOWN = ImageFacts()
+#: Nuclei this much smaller or larger than those seen in training are still segmented without rescaling.
+_TOLERANCE = 1.3
+_FILES = (CONFIG, THRESHOLDS, WEIGHTS, TRAINING, HISTORY, CARD, *INT8)
+
+
+class ModelFolder:
+    """A folder with a StarDist model: what its files say, and images prepared accordingly.
+
+    Parameters
+    ----------
+    directory : Path
+        Folder that holds, or will hold, the model.
+    training : mapping, optional
+        Content of training.json: how images are prepared and how the model came to be.
+    """
+
+    def __init__(self, directory: Path, training: Mapping[str, Any] | None = None):
+        self.directory = Path(directory)
+        self.training: dict[str, Any] = dict(training or {})
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Open a model folder; the network is read at the first prediction.
+
+        Parameters
+        ----------
+        directory : Path
+            Folder with config.json and weights_best.h5; training.json is optional: folders of plain StarDist open too.
+
+        Returns
+        -------
+        ModelFolder
+            The model.
+
+        Raises
+        ------
+        KaryosegError
+            If the folder holds no model.
+        """
+        directory = Path(directory)
+        missing = [name for name in (CONFIG, WEIGHTS) if not (directory / name).is_file()]
+        if missing:
+            raise KaryosegError(
+                f"{directory}: no model there ({' and '.join(missing)} missing); needed: a folder with {CONFIG} and "
+                f"{WEIGHTS}. Train one with `kedro run --pipeline train`, pull one with dvc, or give another path."
+            )
+        contents: dict[str, Any] = {}
+        for path in (directory / name for name in (CONFIG, THRESHOLDS, TRAINING)):
+            try:
+                contents[path.name] = json.loads(path.read_text()) if path.is_file() else None
+            except ValueError as error:
+                raise KaryosegError(
+                    f"{path}: is not valid JSON ({error}); needed: the file as it was written. "
+                    f"Restore it or train again."
+                ) from error
+        return cls(directory, contents[TRAINING])
+
+    def save(self, directory: Path) -> None:
+        """Copy the model files into a folder.
+
+        Parameters
+        ----------
+        directory : Path
+            Target; made if needed.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in _FILES:
+            if (self.directory / name).is_file():
+                shutil.copy2(self.directory / name, directory / name)
+        if (self.directory / "logs").is_dir():
+            shutil.copytree(self.directory / "logs", directory / "logs", dirs_exist_ok=True)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Content of config.json."""
+        config: dict[str, Any] = json.loads((self.directory / CONFIG).read_text())
+        return config
+
+    @property
+    def n_channels(self) -> int:
+        """Channels the network takes."""
+        return int(self.config["n_channel_in"])
+
+    @property
+    def preparation(self) -> Preparation:
+        """How raw images are prepared."""
+        default = {"colour": "gray" if self.n_channels == 1 else "keep"}
+        return Preparation.from_dict(self.training.get("preparation", default))
+
+    @property
+    def diameter(self) -> float | None:
+        """Median nucleus diameter seen in training [px of the prepared image]; None if unknown."""
+        value = self.training.get("diameter")
+        return None if value is None else float(value)
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Probability and NMS threshold."""
+        return read_thresholds(self.directory)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of weights, configuration, thresholds and preparation."""
+        digest = hashlib.sha256()
+        for name in (CONFIG, THRESHOLDS, WEIGHTS):
+            path = self.directory / name
+            digest.update(path.read_bytes() if path.is_file() else b"")
+        digest.update(json.dumps(self.preparation.to_dict(), sort_keys=True, default=str).encode())
+        return digest.hexdigest()[:32]
+
+    def prepare(
+        self,
+        image: np.ndarray,
+        *,
+        facts: ImageFacts = _UNKNOWN,
+        scale: float | None = None,
+        channels: Sequence[int] | None = None,
+    ) -> tuple[np.ndarray, float]:
+        """Turn a raw image into network input.
+
+        A model trained at one size needs the size of the image: it comes from `facts`, or the nucleus diameter is
+        estimated. A model trained on natural sizes takes images as they are, unless their nuclei are far smaller or
+        larger than those it learnt from.
+
+        Parameters
+        ----------
+        image : (Y, X) or (Y, X, C) ndarray
+            Raw image of any real dtype.
+        facts : ImageFacts
+            What is known about the image.
+        scale : float, optional
+            Prepared pixels per raw pixel; None derives it.
+        channels : sequence of int, optional
+            Channels to segment, in place of those of the recipe.
+
+        Returns
+        -------
+        image : (Y', X') or (Y', X', C') float32 ndarray
+            Prepared image.
+        scale : float
+            The scale used.
+
+        Raises
+        ------
+        KaryosegError
+            If the image has other channels than the model, or its size cannot be derived.
+        """
+        recipe, scale = self.plan(image, facts=facts, scale=scale, channels=channels)
+        return recipe.apply(image, scale, where=facts.where), scale
+
+    def plan(
+        self,
+        image: np.ndarray,
+        *,
+        facts: ImageFacts = _UNKNOWN,
+        scale: float | None = None,
+        channels: Sequence[int] | None = None,
+    ) -> tuple[Preparation, float]:
+        """Decide how an image is to be prepared, from the whole image or a sample of it.
+
+        Parameters
+        ----------
+        image, facts, scale, channels
+            See :meth:`prepare`.
+
+        Returns
+        -------
+        recipe : Preparation
+            With the channels to segment.
+        scale : float
+            Prepared pixels per raw pixel.
+
+        Raises
+        ------
+        KaryosegError
+            See :meth:`prepare`.
+        """
+        recipe = self.preparation
+        if channels is not None:
+            recipe = replace(recipe, channels=tuple(channels))
+        if image.dtype.kind == "f" and not np.isfinite(image).all():
+            raise KaryosegError(
+                f"{facts.where}: pixels that are NaN or infinite; needed: finite numbers. Replace them, for instance "
+                "by the background (numpy.nan_to_num)."
+            )
+        probe = recipe.apply(image[:2, :2], where=facts.where)
+        n_channels = 1 if probe.ndim == 2 else probe.shape[-1]  # noqa: PLR2004
+        if n_channels != self.n_channels:
+            raise KaryosegError(
+                f"{facts.where}: {n_channels} channel(s) after selection, the model {self.directory} takes "
+                f"{self.n_channels}; needed: the same number. Choose channels, or use a model trained on such images."
+            )
+        return recipe, scale or self._scale(recipe, image, facts)
+
+    def _scale(self, recipe: Preparation, image: np.ndarray, facts: ImageFacts) -> float:
+        mode = recipe.rescale["name"]
+        if mode in ("magnification", "pixel_size"):
+            return recipe.scale_for(facts)
+        target = float(recipe.rescale["target"]) if mode == "diameter" else self.diameter
+        if target is None:
+            return 1.0
+        if facts.diameter is not None:
+            return replace(recipe, rescale={"name": "diameter", "target": target}).scale_for(facts)
+        estimate = recipe.estimated_diameter(image)
+        low, high = self.training.get("diameter_range", (0, np.inf))
+        if mode == "none" and low / _TOLERANCE <= estimate <= high * _TOLERANCE:
+            return 1.0
+        return scale_from_estimate(estimate, target)
+
+    def describe(self) -> dict[str, Any]:
+        """Return facts for reports.
+
+        Returns
+        -------
+        dict
+            Family, folder, thresholds, configuration and training facts.
+        """
+        return {
+            "family": "StarDist2D",
+            "directory": str(self.directory),
+            "fingerprint": self.fingerprint,
+            "thresholds": self.thresholds,
+            "training": self.training,
+            "config": self.config,
+        }

@@ -1,0 +1,130 @@
+"""Reading parts of Zarr, OME-Zarr and TIFF."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from karyoseg.core.image_files import ImageError
+from karyoseg.core.images import read_image
+from karyoseg.core.large_images import is_large, open_large
+
+CYX = np.random.default_rng(0).integers(0, 60_000, (3, 130, 170)).astype(np.uint16)
+YXC = np.moveaxis(CYX, 0, -1)
+PART = (slice(3, 90), slice(5, 160))
+
+
+def ome_zarr(folder: Path, version: str, array: np.ndarray = CYX, axes: str = "cyx") -> str:
+    """Write an image of two resolutions."""
+    group = zarr.open_group(folder, mode="w", zarr_format=2 if version == "0.4" else 3)
+    for level, step in enumerate((1, 2)):
+        level_array = array[..., ::step, ::step]
+        group.create_array(
+            str(level), shape=level_array.shape, chunks=(1,) * (array.ndim - 2) + (64, 64), dtype=array.dtype
+        )
+        group[str(level)][:] = level_array
+    described = [{"name": a, "type": "space", "unit": "micrometer"} if a in "yx" else {"name": a} for a in axes]
+    scales = [[0.325 * step if a in "yx" else 1.0 for a in axes] for step in (1, 2)]
+    image = {
+        "axes": described,
+        "datasets": [
+            {"path": str(n), "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+            for n, scale in enumerate(scales)
+        ],
+    }
+    if version == "0.4":
+        group.attrs.update({"multiscales": [image | {"version": version}]})
+    else:
+        group.attrs.update({"ome": {"version": version, "multiscales": [image]}})
+    return str(folder)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_ome_zarr(tmp_path: Path, version: str) -> None:
+    image = open_large(ome_zarr(tmp_path / "a.ome.zarr", version))
+    assert (image.shape, image.n_channels, image.pixel_size_um, image.ngff) == ((130, 170), 3, 0.325, version)
+    assert np.array_equal(image.read(PART), YXC[PART])
+    assert np.array_equal(image.read(PART, [2, 0]), YXC[PART][..., [2, 0]])
+    assert np.array_equal(image.read(PART, [1]), CYX[1][PART])
+    with pytest.raises(ImageError, match="not one with number 3"):
+        image.read(PART, [3])
+
+
+@pytest.mark.parametrize("layout", [2, 3])
+def test_plain_zarr(tmp_path: Path, layout: Any) -> None:
+    array = zarr.create_array(tmp_path / "a.zarr", shape=CYX.shape, chunks=(1, 64, 64), dtype=">u2", zarr_format=layout)
+    array[:] = CYX
+    image = open_large(str(tmp_path / "a.zarr"), "CYX")
+    assert image.read(PART).dtype == np.dtype("uint16").newbyteorder("=")
+    assert np.array_equal(image.read(PART), YXC[PART])
+    with pytest.raises(ImageError, match="axes"):
+        open_large(str(tmp_path / "a.zarr"))
+
+
+def test_tiff_with_resolutions_and_threads(tmp_path: Path) -> None:
+    colours = (YXC >> 8).astype(np.uint8)
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as tif:
+        options: dict[str, Any] = {"tile": (64, 64), "photometric": "rgb", "compression": "zlib"}
+        tif.write(colours, subifds=1, metadata={"axes": "YXS", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}, **options)
+        tif.write(colours[::2, ::2], subfiletype=1, **options)
+    image = open_large(str(tmp_path / "a.ome.tif"))
+    assert (image.shape, image.n_channels, image.pixel_size_um) == ((130, 170), 3, 0.5)
+    with ThreadPoolExecutor(8) as pool:
+        for part in pool.map(lambda _: image.read(PART), range(40)):
+            assert np.array_equal(part, colours[PART])
+
+
+@pytest.mark.parametrize(
+    ("array", "options"),
+    [
+        (CYX[0], {"photometric": "minisblack"}),
+        ((CYX[0] >> 8).astype(np.uint8), {"photometric": "miniswhite", "tile": (32, 32)}),
+        (
+            np.dstack([YXC, YXC[..., 0]]),
+            {"photometric": "rgb", "extrasamples": ["unassalpha"], "planarconfig": "contig"},
+        ),
+        (CYX, {"photometric": "minisblack", "metadata": {"axes": "CYX"}, "ome": True}),
+    ],
+)
+def test_tiffs_give_what_reading_them_whole_gives(tmp_path: Path, array: np.ndarray, options: dict[str, Any]) -> None:
+    path = str(tmp_path / "a.tif")
+    tifffile.imwrite(path, array, **options)
+    whole = read_image(path)
+    large = open_large(path)
+    assert np.array_equal(large.read((slice(0, 130), slice(0, 170))), whole.array)
+    assert large.pixel_size_um == whole.pixel_size_um
+
+
+def test_what_is_large(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", CYX[0])
+    assert is_large(str(tmp_path / "a.tif"), 0.02)
+    assert not is_large(str(tmp_path / "a.tif"), 0.03)
+    assert is_large("s3://bucket/a.ome.zarr/", 1)
+    assert not is_large(str(tmp_path / "missing.tif"), 0)
+
+
+def test_what_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="no Zarr that can be opened"):
+        open_large(str(tmp_path / "missing.zarr"))
+    zarr.open_group(tmp_path / "group.zarr", mode="w").create_array("a", shape=(3, 3), dtype="u1")
+    with pytest.raises(ImageError, match="a group with a"):
+        open_large(str(tmp_path / "group.zarr"))
+    with pytest.raises(ImageError, match=r"time series \(T\)"):
+        open_large(ome_zarr(tmp_path / "t.zarr", "0.4", CYX, "tyx"))
+    array = zarr.create_array(tmp_path / "nan.zarr", shape=(9, 9), dtype="f4")
+    array[:] = np.nan
+    with pytest.raises(ImageError, match="NaN or infinite"):
+        open_large(str(tmp_path / "nan.zarr")).read((slice(0, 9), slice(0, 9)))
+
+
+def test_samples(tmp_path: Path) -> None:
+    image = open_large(ome_zarr(tmp_path / "a.zarr", "0.5", np.tile(CYX[0], (20, 20)), "yx"))
+    assert np.array_equal(image.sample(), np.tile(CYX[0], (20, 20)))
+    sample = image.sample(limit=3e6)
+    assert sample.shape == (2048, 1024)

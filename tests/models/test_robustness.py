@@ -1,0 +1,80 @@
+"""What the model that ships makes of flawed images and of wrong size estimates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from karyoseg.core.errors import KaryosegError
+from karyoseg.core.metrics import match_table
+from karyoseg.core.preparation import ImageFacts
+from karyoseg.core.size import median_diameter
+from karyoseg.core.synthetic import NucleiScene, render_scene
+from karyoseg.models import load_segmenter
+from karyoseg.models.base import Segmenter
+
+SCENE = NucleiScene(shape=(256, 256), n_nuclei=25, diameter=24, bit_depth=16, offset=300, exposure=0.1, photons=400)
+
+
+@pytest.fixture(scope="module")
+def model() -> Segmenter:
+    """The default model."""
+    return load_segmenter("nuclei-fluo")
+
+
+def segment(model: Segmenter, image: np.ndarray) -> np.ndarray:
+    prepared, scale = model.prepare(image)
+    return model.predict(prepared, scale=scale, out_shape=(image.shape[0], image.shape[1])).labels
+
+
+def f1(truth: np.ndarray, found: np.ndarray) -> float:
+    counts = match_table(truth, found, [0.5]).iloc[0]
+    return float(2 * counts["tp"] / (2 * counts["tp"] + counts["fp"] + counts["fn"]))
+
+
+@pytest.mark.parametrize("photons", [20, 40, 100])
+def test_an_empty_field_of_camera_noise_has_no_objects(model: Segmenter, photons: float) -> None:
+    dark = replace(SCENE, n_nuclei=0, debris=0, background=0.05, photons=photons)
+    for seed in range(3):
+        image, _ = render_scene(dark, np.random.default_rng(seed))
+        assert segment(model, image).max() <= 1
+
+
+def test_hot_pixels_and_margins_do_not_matter(model: Segmenter, rng: np.random.Generator) -> None:
+    image, labels = render_scene(SCENE, rng)
+    plain = segment(model, image)
+    assert f1(labels, plain) > 0.8
+    hot = image.copy()
+    hot[rng.random(image.shape) < 0.003] = 65535
+    assert f1(plain, segment(model, hot)) > 0.9
+    assert f1(plain, segment(model, np.pad(image, 64))[64:-64, 64:-64]) > 0.9
+
+
+@pytest.mark.parametrize("wrong", [0.4, 2.5])
+def test_a_wrong_estimate_is_put_right_by_what_is_found(
+    model: Segmenter, wrong: float, rng: np.random.Generator
+) -> None:
+    image, labels = render_scene(SCENE, rng)
+    scale = wrong * model.preparation.rescale["target"] / median_diameter(labels)
+    prepared, _ = model.prepare(image, scale=scale)
+    blind, checked = (
+        model.predict(prepared, scale=scale, out_shape=labels.shape, check_size=check).labels for check in (False, True)
+    )
+    assert f1(labels, checked) > max(0.8, f1(labels, blind) - 0.1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_pixels_without_a_value_are_refused(model: Segmenter, value: float) -> None:
+    image = np.ones((32, 32), np.float32)
+    image[3, 4] = value
+    with pytest.raises(KaryosegError, match=r"c\.tif: pixels that are NaN or infinite"):
+        model.prepare(image, facts=ImageFacts("c.tif"))
+
+
+def test_negative_and_tiny_values_are_segmented_as_others(model: Segmenter, rng: np.random.Generator) -> None:
+    image, _ = render_scene(SCENE, rng)
+    expected = segment(model, image)
+    found = segment(model, image.astype(np.float32) * 1e-6 - 0.1)
+    assert f1(expected, found) > 0.95

@@ -1,0 +1,92 @@
+"""The predict pipeline with images that are predicted in blocks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import zarr
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.runner import SequentialRunner
+from PIL import Image
+from pydantic import ValidationError
+
+from dots import DotFinder, store
+from karyoseg.core.errors import ProblemReport
+from karyoseg.datasets import CSVDataset, ParquetDataset, PredictionFolder
+from karyoseg.models import shared
+from karyoseg.params.cluster import AddressedCluster, LocalCluster
+from karyoseg.params.predict import PredictParams
+from karyoseg.pipelines.predict import create_pipeline, nodes
+
+SHAPE = (700, 900)
+
+
+@pytest.fixture(autouse=True)
+def _model(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared._OPEN.clear()
+    for module in (nodes, shared):
+        monkeypatch.setattr(module, "load_segmenter", lambda name: DotFinder(above=1.5))
+
+
+def image() -> np.ndarray:
+    """Bright dots on a ramp, which preparation brings to 0 and 1."""
+    pixels = np.tile(np.linspace(0, 100, SHAPE[1], dtype=np.uint8), (SHAPE[0], 1))
+    pixels[50::100, 50::100] = 200
+    return pixels
+
+
+def run(source: Path | str, output: Path, **options: Any) -> pd.DataFrame:
+    """Run the pipeline and return its table."""
+    params = PredictParams(
+        input=str(source), output=str(output), model="dots", engine="keras", precision="f32", **options
+    )
+    catalog = DataCatalog(
+        {
+            "params:predict": MemoryDataset(params),
+            "predictions": PredictionFolder(path=str(output)),
+            "objects_csv": CSVDataset(filepath=str(output / "objects.csv"), save_args={"index": False}),
+            "objects_parquet": ParquetDataset(filepath=str(output / "objects.parquet")),
+        }
+    )
+    SequentialRunner().run(create_pipeline(), catalog)
+    return pd.read_csv(output / "objects.csv")
+
+
+def test_zarr_and_large_tiff_give_stores_previews_and_one_table(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    store(image(), tmp_path / "in" / "scan.ome.zarr")
+    tifffile.imwrite(tmp_path / "in" / "slide.tif", image(), tile=(64, 64))
+    options: dict[str, Any] = {"blocks": {"above_megapixels": 0.5, "size": 512}, "scale": "none"}
+    table = run(tmp_path / "in", tmp_path / "out", **options)
+    assert table.groupby("image").size().to_dict() == {"scan": 63, "slide": 63}
+    for stem in ("scan", "slide"):
+        labels = zarr.open_array(tmp_path / "out" / f"{stem}.ome.zarr/labels/nuclei/0", mode="r")[:]
+        assert set(np.unique(labels)) - {0} == set(table.loc[table["image"] == stem, "label"])
+        with Image.open(tmp_path / "out" / f"{stem}.png") as preview:
+            assert preview.size == (900, 700)
+    assert not list((tmp_path / "out" / ".objects").glob("*.blocks"))
+    made = (tmp_path / "out" / "scan.ome.zarr").stat().st_mtime_ns
+    run(tmp_path / "in", tmp_path / "out", **options)
+    assert (tmp_path / "out" / "scan.ome.zarr").stat().st_mtime_ns == made
+
+
+def test_a_bad_store_is_reported_first(tmp_path: Path) -> None:
+    store(image(), tmp_path / "in" / "good.zarr")
+    (tmp_path / "in" / "bad.zarr").mkdir()
+    with pytest.raises(ProblemReport) as caught:
+        nodes.find_inputs(PredictParams(input=str(tmp_path / "in"), output=str(tmp_path / "out"), model="dots"))
+    assert [Path(problem.where).name for problem in caught.value.problems] == ["bad.zarr"]
+
+
+def test_a_cluster_may_be_a_word_or_an_address() -> None:
+    assert PredictParams(output="o", cluster="local").cluster == LocalCluster(name="local")
+    address = PredictParams(output="o", cluster="tcp://node:8786").cluster
+    assert address == AddressedCluster(name="address", address="tcp://node:8786")
+    for wrong in ("lokal", {"name": "local", "jobs": 3}):
+        with pytest.raises(ValidationError):
+            PredictParams(output="o", cluster=wrong)
