@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -268,7 +268,7 @@ class PredictionFolder(
     def _list(self) -> set[str]:
         """Names of the files in the folder."""
         records = list_names(self._fs, f"{self._path}/{_RECORDS}")
-        stores = {PurePosixPath(path).name for path in self._fs.glob(f"{self._path}/*{STORE}")}
+        stores = {path.name for path in Path(self._path).glob(f"*{STORE}")} if is_local(self._fs) else set()
         return list_names(self._fs, self._path) | stores | {f"{_RECORDS}/{name}" for name in records}
 
     def _records(self, present: set[str]) -> dict[str, dict[str, Any]]:
