@@ -313,7 +313,7 @@ def test_fine_tuning_refuses_a_model_that_does_not_fit(fit: Fit, samples: Callab
         fit(n_channels=3, init=init, **colour)
     with pytest.raises(KaryosegError, match=r"patch_size: \[60, 64\].* needed: multiples of \[8, 8\]"):
         fit(init=init, patch_size=[60, 64])
-    with pytest.raises(KaryosegError, match=r"nowhere: no StarDist model"):
+    with pytest.raises(KaryosegError, match=r"nowhere: no model there"):
         fit(init={"name": "model", "path": "nowhere"})
 
 

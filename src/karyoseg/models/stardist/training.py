@@ -18,6 +18,7 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 from stardist.models import StarDist2D
 
 from karyoseg.core.errors import KaryosegError
@@ -188,7 +189,7 @@ def run_training(
     """
     model = network.keras_model
     calculate_in(model, precision)
-    network.prepare_for_training(make_optimizer(options["learning_rate"], precision))
+    _compile(network, make_optimizer(options["learning_rate"], precision))
     model.jit_compile = options["xla"]
     rows: list[Any] = workspace.history().to_dict("records")
     if rows:
@@ -217,6 +218,20 @@ def run_training(
     model.load_weights(str(workspace.best))
     calculate_in(model, "f32")
     return pd.DataFrame(loop.rows)
+
+
+def _compile(network: StarDist2D, optimizer: keras.optimizers.Optimizer) -> None:
+    """Let StarDist set up its losses.
+
+    Its loss of the probability is a single number. Keras adds such numbers up over devices, where it averages others.
+    """
+    weights = network.config.train_loss_weights
+    n_devices = tf.distribute.get_strategy().num_replicas_in_sync
+    network.config.train_loss_weights = (weights[0] / n_devices, *weights[1:])
+    try:
+        network.prepare_for_training(optimizer)
+    finally:
+        network.config.train_loss_weights = weights
 
 
 def _loggers(names: list[str], folder: Path) -> list[keras.callbacks.Callback]:

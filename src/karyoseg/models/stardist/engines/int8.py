@@ -140,7 +140,7 @@ def quantise(folder: Path, samples: LabelledSamples) -> Cost:
     convolutions = [
         node.get_friendly_name() for node in graph.get_ordered_ops() if node.get_type_name() == _CONVOLUTION
     ]
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # nncf.set_log_level changes the handlers of others, too
     graph = nncf.quantize(
         graph,
         nncf.Dataset([piece[np.newaxis] for piece in pieces]),
