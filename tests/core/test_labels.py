@@ -8,7 +8,7 @@ from scipy import ndimage as ndi
 from skimage.measure import regionprops
 from skimage.segmentation import relabel_sequential
 
-from karyoseg.core.labels import fill_holes, n_objects, relabel, remove_small
+from karyoseg.core.labels import clean_labels, fill_holes, n_objects, relabel, remove_small
 
 
 @pytest.fixture
@@ -97,3 +97,16 @@ def test_inputs_are_not_changed(messy: np.ndarray) -> None:
     before = messy.copy()
     relabel(messy), fill_holes(messy), remove_small(messy, 100)
     assert np.array_equal(messy, before)
+
+
+def test_labels_for_training_are_on_the_grid_of_the_image_clean_and_numbered(disks: np.ndarray) -> None:
+    holed = np.where(disks > 0, disks + 10, 0)
+    holed[18:22, 18:22] = 0  # inside the first
+    holed[50, 100] = 77  # debris
+    cleaned = clean_labels(holed, 0.5, min_area=9)
+    assert cleaned.shape == (48, 56)
+    assert cleaned.dtype == np.int32
+    assert np.unique(cleaned).tolist() == [0, 1, 2, 3, 4]
+    assert cleaned[10, 10] == 1
+    assert clean_labels(holed, 0.5, fill=False)[10, 10] == 0
+    np.testing.assert_array_equal(clean_labels(disks, 1.0), disks)

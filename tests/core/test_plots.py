@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from PIL import Image
 
 from karyoseg.core import plots
 from karyoseg.core.plots.canvas import outlines, shrink
+from karyoseg.core.warps import Window
 
 SHAPES_AND_TYPES = [
     ((40, 60), np.uint8),
@@ -176,14 +177,17 @@ def test_size_histogram_counts_everything(groups: dict[str, list[float]]) -> Non
 
 
 def test_contact_sheet_shows_original_then_variants() -> None:
-    calls: list[tuple[int, ...]] = []
+    calls = []
 
-    def augment(image: np.ndarray, labels: np.ndarray, seed: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        calls.append(tuple(seed))
-        return image[::-1], labels[::-1]
+    def augment(image: np.ndarray, labels: np.ndarray, seed: Any, window: Window) -> Any:
+        calls.append(seed)
+        part = np.s_[window.top : window.top + window.height, window.left : window.left + window.width]
+        return image[part][::-1], labels[part][::-1]
 
     image = np.random.default_rng(0).random((40, 60)).astype(np.float32)
-    figure = plots.contact_sheet([("a", image, squares()), ("b", image, squares())], augment, 3, seed=5)
+    window = Window(5, 10, 20, 30)
+    samples = [("a", image, squares(), window), ("b", image, squares(), window)]
+    figure = plots.contact_sheet(samples, augment, 3, seed=5)
     assert len(figure.axes) == 8
     assert calls == [(5, epoch, index) for index in range(2) for epoch in range(3)]
     first, second = (np.asarray(ax.images[0].get_array()) for ax in figure.axes[:2])
@@ -192,16 +196,15 @@ def test_contact_sheet_shows_original_then_variants() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 16, 40, 500])
-def test_random_patch_holds_an_object_and_stays_inside(size: int) -> None:
+def test_random_window_holds_an_object_and_stays_inside(size: int) -> None:
     labels = squares()
-    image = np.arange(labels.size).reshape(labels.shape)
     for seed in range(20):
-        part, ids = plots.random_patch(image, labels, size, (1, seed))
-        assert part.shape == ids.shape == (min(size, 40), min(size, 60))
-        assert (ids > 0).any()
-        row, column = divmod(int(part[0, 0]), 60)
-        np.testing.assert_array_equal(labels[row : row + part.shape[0], column : column + part.shape[1]], ids)
-    assert plots.random_patch(image, np.zeros_like(labels), 8, 0)[0].shape == (8, 8)
+        top, left, height, width = plots.random_window(labels, size, (1, seed))
+        assert (height, width) == (min(size, 40), min(size, 60))
+        part = labels[top : top + height, left : left + width]
+        assert part.shape == (height, width)
+        assert (part > 0).any()
+    assert plots.random_window(np.zeros_like(labels), 8, 0)[2:] == (8, 8)
 
 
 def test_png_and_jpeg_have_the_wanted_resolution() -> None:

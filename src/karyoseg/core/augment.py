@@ -1,6 +1,7 @@
 """Random transforms of an image together with its labels, the only module that imports albumentations.
 
-A policy is a JSON-able list of ``{"name": ..., parameters}``; an :class:`Augmenter` applies it in that order.
+A policy is a JSON-able list of ``{"name": ..., parameters}``. An :class:`Augmenter` applies the warps in it first, all
+in one, while it cuts the patch out of the image (:mod:`karyoseg.core.warps`), then the others in their order.
 albumentations composes the transforms and offers flips and quarter turns. Its intensity transforms clip float
 images to [0, 1] (and return NaN for the gamma of a negative value), which would cut off the bright tail that
 percentile normalisation leaves on purpose: ours are in :mod:`karyoseg.core.intensity` and
@@ -13,16 +14,16 @@ from __future__ import annotations
 import os
 import random
 import threading
-from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
-from skimage.measure import label as connected_parts
 
-from karyoseg.core import illumination, intensity
+from karyoseg.core import illumination, intensity, warps
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.intensity import Range, log_uniform
+from karyoseg.core.intensity import Range
+from karyoseg.core.warps import Coordinates, Warp, Window, find_sources, resample_image, resample_labels
 
 # albumentations asks a server for newer versions while it is imported, unless told not to.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -42,70 +43,27 @@ class _RightAngle(A.RandomRotate90):
         return {"factor": int(self.random_generator.integers(1, 4)) if height == width else 2}
 
 
-class _Warp(A.DualTransform):
-    """Resample image (linear) and labels (nearest) on one coordinate map.
+class _Cut(A.DualTransform):
+    """Cut the wanted window out of the sample, warped."""
 
-    What lies beyond the border is mirrored in both, so that every label is true for what the image shows
-    there; a constant border would teach the network an edge that no microscope makes.
-    """
+    def __init__(self, warps: Sequence[tuple[float, Warp]]):
+        super().__init__(p=1)
+        self.warps = warps
 
-    @abstractmethod
-    def maps(self, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return where pixels come from, given centred coordinates [px] of shape (Y, 1) and (1, X)."""
+    @property
+    def targets_as_params(self) -> list[str]:
+        return ["window"]
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        height, width = params["shape"][:2]
-        cy, cx = (height - 1) / 2, (width - 1) / 2
-        y, x = self.maps(np.arange(height)[:, None] - cy, np.arange(width)[None, :] - cx)
-        outside = (np.abs(y) > height / 2) | (np.abs(x) > width / 2)
-        map_y, map_x = np.broadcast_arrays((y + cy).astype(np.float32), (x + cx).astype(np.float32))
-        return {"map_y": map_y.copy(), "map_x": map_x.copy(), "mirrored": outside}
+        rng = self.random_generator
+        drawn = [warp for p, warp in self.warps if rng.random() < p]
+        return {"sources": find_sources(data["window"], params["shape"][:2], drawn, rng)}
 
-    def apply(self, img: np.ndarray, map_y: np.ndarray, map_x: np.ndarray, **params: Any) -> np.ndarray:
-        moved = cv2.remap(img, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-        return moved.reshape(img.shape)
+    def apply(self, img: np.ndarray, sources: Coordinates, **params: Any) -> np.ndarray:
+        return resample_image(img, sources)
 
-    def apply_to_mask(
-        self, mask: np.ndarray, map_y: np.ndarray, map_x: np.ndarray, mirrored: np.ndarray, **params: Any
-    ) -> np.ndarray:
-        # Not every OpenCV resamples int32, but all move four bytes as they are.
-        as_bytes = mask.view(np.uint8).reshape(*mask.shape, 4)
-        moved = cv2.remap(as_bytes, map_x, map_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
-        return _name_mirrored(np.ascontiguousarray(moved).view(np.int32)[..., 0], mirrored)
-
-
-class _Rotate(_Warp):
-    def __init__(self, degrees: Range, p: float):
-        super().__init__(p=p)
-        self.degrees = degrees
-
-    def maps(self, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        angle = np.deg2rad(self.random_generator.uniform(*self.degrees))
-        return np.cos(angle) * y + np.sin(angle) * x, np.cos(angle) * x - np.sin(angle) * y
-
-
-class _Scale(_Warp):
-    def __init__(self, factor: Range, p: float):
-        super().__init__(p=p)
-        self.factor = factor
-
-    def maps(self, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        factor = log_uniform(self.random_generator, self.factor)
-        return y / factor, x / factor
-
-
-class _Elastic(_Warp):
-    """Move the knots of a coarse grid and interpolate between them: cheaper than blurring dense noise."""
-
-    def __init__(self, magnitude: float, spacing: float, p: float):
-        super().__init__(p=p)
-        self.magnitude, self.spacing = magnitude, spacing
-
-    def maps(self, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        knots = [max(2, round(size / self.spacing) + 1) for size in (y.size, x.size)]
-        moves = self.random_generator.uniform(-self.magnitude, self.magnitude, (*knots, 2))
-        dense = cv2.resize(moves.astype(np.float32), (x.size, y.size), interpolation=cv2.INTER_CUBIC)
-        return y + dense[..., 0], x + dense[..., 1]
+    def apply_to_mask(self, mask: np.ndarray, sources: Coordinates, **params: Any) -> np.ndarray:
+        return resample_labels(mask, sources)
 
 
 class _Intensity(A.ImageOnlyTransform):
@@ -148,12 +106,14 @@ def _flip(axes: str, p: float) -> list[Any]:
 
 
 # One entry per name that params/augment.py allows; keyword arguments are the fields of its model.
+_WARPS: dict[str, Callable[..., tuple[float, Warp]]] = {
+    "rotate": lambda degrees, p: (p, partial(warps.rotate, degrees=degrees)),
+    "scale": lambda factor, p: (p, partial(warps.scale, factor=factor)),
+    "elastic": lambda magnitude, spacing, p: (p, partial(warps.elastic, magnitude=magnitude, spacing=spacing)),
+}
 _TRANSFORMS: dict[str, Callable[..., list[Any]]] = {
     "flip": _flip,
     "rotate90": lambda p: [_RightAngle(p=p)],
-    "rotate": lambda degrees, p: [_Rotate(degrees, p)],
-    "scale": lambda factor, p: [_Scale(factor, p)],
-    "elastic": lambda magnitude, spacing, p: [_Elastic(magnitude, spacing, p)],
     "brightness": lambda factor, p: [_Intensity(intensity.brightness, factor, p)],
     "object_brightness": lambda factor, p: [_ObjectBrightness(factor, p)],
     "background": lambda amplitude, p: [_Intensity(illumination.background, amplitude, p)],
@@ -171,48 +131,32 @@ _TRANSFORMS: dict[str, Callable[..., list[Any]]] = {
 }
 
 #: Names a policy may use.
-TRANSFORM_NAMES: tuple[str, ...] = tuple(_TRANSFORMS)
+TRANSFORM_NAMES: tuple[str, ...] = (*_WARPS, *_TRANSFORMS)
 
 
 def _build(policy: Sequence[Mapping[str, Any]]) -> A.Compose:
     """Make the albumentations pipeline of a policy."""
+    cut: list[tuple[float, Warp]] = []
     transforms: list[Any] = []
     for position, entry in enumerate(policy):
         settings = dict(entry)
         name = settings.pop("name", None)
-        if name not in _TRANSFORMS:
+        if name not in TRANSFORM_NAMES:
             raise KaryosegError(
                 f"Augmentation policy, entry {position}: unknown transform {name!r}; needed: one of "
                 f"{', '.join(TRANSFORM_NAMES)}. Correct the name in parameters augment.transforms."
             )
         try:
-            transforms += _TRANSFORMS[name](**settings)
+            if name in _WARPS:
+                cut.append(_WARPS[name](**settings))
+            else:
+                transforms += _TRANSFORMS[name](**settings)
         except TypeError as error:
             raise KaryosegError(
                 f"Augmentation policy, entry {position} ({name}): {error}. "
                 "Run the augment pipeline again: it writes a complete policy."
             ) from error
-    return A.Compose(transforms)
-
-
-def _name_mirrored(labels: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
-    """Give objects that lie wholly in the mirrored border ids of their own.
-
-    Otherwise an object and its mirror image would count as one object in two places. Objects cut by the
-    border keep their id: they continue into their mirror image, as the image does.
-    """
-    if not mirrored.any():
-        return labels
-    parts = connected_parts(np.maximum(labels, 0), connectivity=1)
-    keeps_id = np.zeros(parts.max() + 1, dtype=bool)
-    keeps_id[0] = True
-    keeps_id[parts[~mirrored]] = True
-    copies = np.flatnonzero(~keeps_id)
-    used = np.unique(labels)
-    fresh = np.setdiff1d(np.arange(1, used.size + copies.size + 1), used)[: copies.size]
-    renamed = np.zeros(keeps_id.size, dtype=np.int32)
-    renamed[copies] = fresh
-    return np.where(keeps_id[parts], labels, renamed[parts])
+    return A.Compose([_Cut(cut), *transforms])
 
 
 class Augmenter:
@@ -247,8 +191,10 @@ class Augmenter:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.policy,)
 
-    def __call__(self, image: np.ndarray, labels: np.ndarray, seed: Seed) -> tuple[np.ndarray, np.ndarray]:
-        """Transform one pair.
+    def __call__(
+        self, image: np.ndarray, labels: np.ndarray, seed: Seed, window: Window | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Cut a patch out of a sample and change it.
 
         Parameters
         ----------
@@ -258,13 +204,16 @@ class Augmenter:
             Instance ids; negative = not annotated.
         seed : int or sequence of int
             Equal seeds give equal results; use ``(policy seed, epoch, index of the sample)``.
+        window : Window, optional
+            The patch, which may reach beyond the image; all of it by default. Where warps would show what is beyond
+            the border, it is moved into the image, as far as there is room.
 
         Returns
         -------
         image : float32 ndarray
-            New array of the shape of `image`.
+            New array of the size of the window; beyond the border of `image` mirrored.
         labels : (Y, X) int32 ndarray
-            New array. Objects may be cut or split; one mirrored at the border gets an unused id.
+            New array. Objects may be cut or split; -1 beyond the border, and for objects that it cuts.
 
         Raises
         ------
@@ -284,6 +233,9 @@ class Augmenter:
             np.random.default_rng(sequence),
             random.Random(int(sequence.generate_state(1)[0])),  # noqa: S311
         )
-        # Copies, so that a caller may change the result even if no transform was drawn.
-        result = compose(image=np.array(image, np.float32, order="C"), mask=np.array(labels, np.int32, order="C"))
+        result = compose(
+            image=np.asarray(image, np.float32, order="C"),
+            mask=np.asarray(labels, np.int32, order="C"),
+            window=Window(0, 0, *labels.shape) if window is None else window,
+        )
         return np.ascontiguousarray(result["image"]), np.ascontiguousarray(result["mask"])

@@ -6,6 +6,8 @@ import numpy as np
 from scipy import ndimage as ndi
 from skimage.segmentation import relabel_sequential
 
+from karyoseg.core.size import resize_labels
+
 
 def n_objects(labels: np.ndarray) -> int:
     """Count the instances of a label image.
@@ -50,8 +52,8 @@ def relabel(labels: np.ndarray) -> np.ndarray:
     return np.where(labels < 0, labels, positive).astype(np.int32)
 
 
-def fill_holes(labels: np.ndarray) -> np.ndarray:
-    """Fill the background holes inside each instance.
+def fill_holes(labels: np.ndarray, *, swallow: bool = False) -> np.ndarray:
+    """Fill the holes inside each instance.
 
     Holes that hold another instance or unannotated pixels keep those pixels.
 
@@ -59,6 +61,8 @@ def fill_holes(labels: np.ndarray) -> np.ndarray:
     ----------
     labels : (Y, X) integer ndarray
         Label image.
+    swallow : bool
+        Fill those pixels too: an instance inside of another becomes part of it.
 
     Returns
     -------
@@ -75,9 +79,9 @@ def fill_holes(labels: np.ndarray) -> np.ndarray:
     for index, box in enumerate(ndi.find_objects(np.maximum(labels, 0)), start=1):
         if box is None:
             continue
-        inside = ndi.binary_fill_holes(labels[box] == index)
         region = filled[box]
-        region[inside & (labels[box] == 0)] = index
+        inside = ndi.binary_fill_holes(region == index)
+        region[inside if swallow else inside & (region == 0)] = index
     return filled
 
 
@@ -104,3 +108,28 @@ def remove_small(labels: np.ndarray, min_area: int) -> np.ndarray:
     ids, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     small = (ids > 0) & (counts < min_area)
     return np.where(small[inverse].reshape(labels.shape), 0, labels).astype(labels.dtype)
+
+
+def clean_labels(labels: np.ndarray, scale: float, *, fill: bool = True, min_area: int = 0) -> np.ndarray:
+    """Bring a label image to the grid of the prepared image, for training.
+
+    Parameters
+    ----------
+    labels : (Y, X) integer ndarray
+        Label image.
+    scale : float
+        Prepared pixels per pixel.
+    fill : bool
+        Fill holes inside the instances.
+    min_area : int
+        Smallest area kept [px of the prepared image].
+
+    Returns
+    -------
+    (Y', X') int32 ndarray
+        Resampled by nearest neighbour, instances numbered from 1.
+    """
+    height, width = (max(1, round(n * scale)) for n in labels.shape)
+    resized = resize_labels(labels, (height, width))
+    filled = fill_holes(resized) if fill else resized
+    return relabel(remove_small(filled, min_area))

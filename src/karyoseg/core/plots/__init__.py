@@ -8,7 +8,7 @@ from karyoseg.core.plots.cases import (
     outline_overlay,
 )
 from karyoseg.core.plots.curves import ap_plot, learning_curves, size_histogram
-from karyoseg.core.plots.sheets import case_grid, contact_sheet, gallery, random_patch
+from karyoseg.core.plots.sheets import case_grid, contact_sheet, gallery, random_window
 
 __all__ = [
     "ap_plot",
@@ -20,7 +20,7 @@ __all__ = [
     "label_overlay",
     "learning_curves",
     "outline_overlay",
-    "random_patch",
+    "random_window",
     "size_histogram",
     "to_jpeg_bytes",
     "to_png_bytes",

@@ -18,45 +18,40 @@ from karyoseg.core.plots.canvas import (
     shrink,
 )
 from karyoseg.core.plots.cases import draw_case, panel_size
+from karyoseg.core.warps import Window
 
-Augment = Callable[[np.ndarray, np.ndarray, Sequence[int]], tuple[np.ndarray, np.ndarray]]
+Augment = Callable[[np.ndarray, np.ndarray, Sequence[int], Window], tuple[np.ndarray, np.ndarray]]
 
 
-def random_patch(
-    image: np.ndarray, labels: np.ndarray, size: int, seed: int | Sequence[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a square around a random object.
+def random_window(labels: np.ndarray, size: int, seed: int | Sequence[int]) -> Window:
+    """Choose a square around a random object.
 
     Parameters
     ----------
-    image : (Y, X) or (Y, X, C) ndarray
-        Image.
     labels : (Y, X) integer ndarray
-        Its labels.
+        Label image.
     size : int
         Side [px]; an image that is smaller along an axis is kept whole along it.
     seed : int or sequence of int
-        Equal seeds cut the same patch.
+        Equal seeds choose the same square.
 
     Returns
     -------
-    image : ndarray
-        View of at most `size` by `size` pixels.
-    labels : ndarray
-        Its labels.
+    Window
+        At most `size` by `size` pixels within the image.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     inside = np.flatnonzero(labels > 0)
     centre = int(rng.choice(inside)) if inside.size else int(rng.integers(labels.size))
-    box = []
-    for middle, length in zip(np.unravel_index(centre, labels.shape), labels.shape, strict=True):
-        start = int(np.clip(int(middle) - size // 2, 0, max(0, length - size)))
-        box.append(slice(start, start + size))
-    return image[tuple(box)], labels[tuple(box)]
+    corner = [
+        int(np.clip(int(middle) - size // 2, 0, max(0, length - size)))
+        for middle, length in zip(np.unravel_index(centre, labels.shape), labels.shape, strict=True)
+    ]
+    return Window(*corner, *(min(size, length) for length in labels.shape))
 
 
 def contact_sheet(
-    pairs: Iterable[tuple[str, np.ndarray, np.ndarray]],
+    samples: Iterable[tuple[str, np.ndarray, np.ndarray, Window]],
     augmenter: Augment,
     n_variants: int,
     seed: int,
@@ -65,10 +60,10 @@ def contact_sheet(
 
     Parameters
     ----------
-    pairs : iterable of (str, (Y, X[, C]) ndarray, (Y, X) ndarray)
-        Id, image and labels of each sample.
+    samples : iterable of (str, (Y, X[, C]) ndarray, (Y, X) ndarray, Window)
+        Id, image and labels of each sample, and the part of it to show.
     augmenter : callable
-        Called with (image, labels, (seed, epoch, index of the sample)).
+        Called with (image, labels, (seed, epoch, index of the sample), window).
     n_variants : int
         Variants per sample.
     seed : int
@@ -80,13 +75,14 @@ def contact_sheet(
         One row per sample, `n_variants` + 1 columns. A row shares one intensity scale, that of its original,
         so that changes of brightness show.
     """
-    rows = list(pairs)
+    rows = list(samples)
     figure = new_figure(1.9 * (n_variants + 1), 2.0 * max(1, len(rows)) + 0.3)
     grid = figure.subplots(max(1, len(rows)), n_variants + 1, squeeze=False)
-    for index, (axes, (name, image, labels)) in enumerate(zip(grid, rows, strict=False)):
-        low, high = np.percentile(image, (0.5, 99.8))
-        variants = [augmenter(image, labels, (seed, epoch, index)) for epoch in range(n_variants)]
-        for ax, (changed, moved) in zip(axes, [(image, labels), *variants], strict=True):
+    for index, (axes, (name, image, labels, window)) in enumerate(zip(grid, rows, strict=False)):
+        part = np.s_[window.top : window.top + window.height, window.left : window.left + window.width]
+        low, high = np.percentile(image[part], (0.5, 99.8))
+        variants = [augmenter(image, labels, (seed, epoch, index), window) for epoch in range(n_variants)]
+        for ax, (changed, moved) in zip(axes, [(image[part], labels[part]), *variants], strict=True):
             shown = np.clip((changed - low) / max(float(high - low), 1e-6), 0, 1)
             small, (moved_small,) = shrink(shown, moved, side=512)
             show_image(ax, small, stretch=False)

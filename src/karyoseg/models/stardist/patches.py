@@ -17,9 +17,9 @@ from skimage.segmentation import clear_border
 from stardist.geometry import star_dist
 from stardist.utils import edt_prob
 
+from karyoseg.core.augment import Augmenter
+from karyoseg.core.warps import NOT_ANNOTATED, Window
 from karyoseg.models.base import Augment, LabelledSamples
-
-NOT_ANNOTATED = -1
 
 
 class SampleCache:
@@ -65,37 +65,6 @@ def _boxes(labels: np.ndarray) -> np.ndarray:
     """Bounding boxes (y0, y1, x0, x1) of all instances."""
     slices = [box for box in ndi.find_objects(np.maximum(labels, 0)) if box is not None]
     return np.array([(y.start, y.stop, x.start, x.stop) for y, x in slices], dtype=np.int32).reshape(-1, 4)
-
-
-def crop_patch(
-    image: np.ndarray, labels: np.ndarray, corner: tuple[int, int], size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a patch; what lies outside the image is mirrored and marked as not annotated.
-
-    Parameters
-    ----------
-    image : (Y, X, C) ndarray
-        Image.
-    labels : (Y, X) int32 ndarray
-        Label image.
-    corner : tuple of int
-        Upper left corner (y, x) [px].
-    size : tuple of int
-        Patch size (y, x) [px].
-
-    Returns
-    -------
-    tuple of ndarray
-        Image patch ``(*size, C)`` and label patch ``size``.
-    """
-    (y, x), (height, width) = corner, size
-    image = image[y : y + height, x : x + width]
-    labels = labels[y : y + height, x : x + width]
-    missing = (0, height - labels.shape[0]), (0, width - labels.shape[1])
-    if any(after for _, after in missing):
-        image = np.pad(image, (*missing, (0, 0)), mode="symmetric")
-        labels = np.pad(labels, missing, constant_values=NOT_ANNOTATED)
-    return image, labels
 
 
 @dataclass(frozen=True)
@@ -168,8 +137,8 @@ class PatchStream(keras.utils.PyDataset):
         Patches per batch, batches per epoch.
     foreground : float
         Share of patches that must hold a part of an instance, 0..1.
-    augment : callable or None
-        Applied to every patch.
+    augment : callable, optional
+        Cuts every patch out of its sample and changes it; by default it only cuts.
     seed : int
         Seed of all choices.
     cache_bytes : float
@@ -200,7 +169,7 @@ class PatchStream(keras.utils.PyDataset):
         self._batch_size = batch_size
         self._steps = steps
         self._foreground = foreground
-        self._augment = augment
+        self._augment = augment or Augmenter([])
         self._seed = seed
         #: Set by the training loop at the start of each epoch.
         self.epoch = 0
@@ -237,12 +206,10 @@ class PatchStream(keras.utils.PyDataset):
         order = np.random.default_rng((self._seed, 0, position // n)).permutation(n)
         rng = np.random.default_rng((self._seed, 1, position))
         image, labels, boxes = self._cache[self._ids[order[position % n]]]
-        corner = self._corner(labels.shape, boxes, rng)
-        image, labels = crop_patch(image, labels, corner, self._patch_size)
-        if self._augment is not None:
-            squeezed = image[..., 0] if image.shape[-1] == 1 else image
-            image, labels = self._augment(squeezed, labels, (self._seed, 2, position))
-            image = image[..., None] if image.ndim == 2 else image  # noqa: PLR2004
+        window = Window(*self._corner(labels.shape, boxes, rng), *self._patch_size)
+        squeezed = image[..., 0] if image.shape[-1] == 1 else image
+        image, labels = self._augment(squeezed, labels, (self._seed, 2, position), window)
+        image = image[..., None] if image.ndim == 2 else image  # noqa: PLR2004
         return image.astype(np.float32, copy=False), labels
 
     def _corner(self, shape: tuple[int, ...], boxes: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
