@@ -22,12 +22,14 @@ from karyoseg.core.predicting import PredictionResult
 from karyoseg.datasets import (
     CSVDataset,
     FigureFolder,
+    ForegroundDirectory,
     JSONDataset,
     MatplotlibDataset,
     ModelDirectory,
     ParquetDataset,
     PredictionFolder,
     SamplePartitions,
+    StyleModels,
 )
 
 KINDS = {"ImagePreview", "JSONPreview", "TablePreview"}
@@ -40,6 +42,8 @@ def everything(folder: str) -> list[AbstractDataset]:
         PredictionFolder(path=f"{folder}/results"),
         FigureFolder(path=f"{folder}/figures"),
         ModelDirectory(filepath=f"{folder}/model"),
+        ForegroundDirectory(filepath=f"{folder}/foreground"),
+        StyleModels(path=f"{folder}/style"),
         CSVDataset(filepath=f"{folder}/a.csv"),
         ParquetDataset(filepath=f"{folder}/a.parquet"),
         JSONDataset(filepath=f"{folder}/a.json"),

@@ -168,6 +168,20 @@ def test_an_exception_keeps_what_was_done_and_the_next_save_does_the_rest(
     assert list(dataset.load()) == keys
 
 
+def test_an_optional_folder_may_be_missing_but_not_half_written(folder: Path) -> None:
+    optional = SamplePartitions(path=str(folder), file_format="image", optional=True)
+    assert optional.load() == {}
+
+    def fail() -> np.ndarray:
+        raise RuntimeError("killed")
+
+    with pytest.raises(DatasetError):
+        optional.save({"a": Lazy(fail, "1")})
+    with pytest.raises(DatasetError) as caught:
+        optional.load()
+    assert "interrupted" in str(caught.value.__cause__)
+
+
 def test_an_interrupted_folder_refuses_to_load(dataset: SamplePartitions) -> None:
     with pytest.raises(DatasetError):
         dataset.save(Source("abc", failing="c").data)

@@ -92,7 +92,7 @@ def test_a_failing_save_keeps_the_earlier_content_and_leaves_nothing_behind(tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["t.json"]
 
 
-@pytest.mark.parametrize("failing", ["open", "mv"])
+@pytest.mark.parametrize("failing", ["written", "renamed"])
 def test_a_full_disk_is_a_clear_message_and_keeps_the_earlier_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
@@ -103,7 +103,7 @@ def test_a_full_disk_is_a_clear_message_and_keeps_the_earlier_content(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(dataset._fs, failing, full)
+        patch.setattr(*{"written": (dataset._fs, "open"), "renamed": (Path, "replace")}[failing], full)
         with pytest.raises(DatasetError) as caught:
             dataset.save("lost")
     assert isinstance(caught.value.__cause__, KaryosegError)

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from karyoseg.core.archive_members import plan_members, tar_members, zip_members
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.files import replace_folder
 from karyoseg.core.progress import Progress
 
 MARKER = ".karyoseg-extracted.json"
@@ -169,7 +170,7 @@ def extract(
         _unpack(archive, part, max_files, max_bytes)
         files, size = _contents(part)
         (part / MARKER).write_text(json.dumps({"sha256": sha256, "files": files, "bytes": size}), "utf-8")
-        _swap(part, directory)
+        replace_folder(directory, part)
     except _READ_ERRORS as error:
         raise KaryosegError(
             f"{archive} cannot be unpacked: {error or type(error).__name__}. Needed: an undamaged archive "
@@ -192,13 +193,3 @@ def _unpack(archive: Path, part: Path, max_files: int, max_bytes: int) -> None:
             target = part / member.name
             with opened.open(member.handle) if is_zip else opened.extractfile(member.handle) as source:
                 _write(source, target, member.size)
-
-
-def _swap(part: Path, directory: Path) -> None:
-    """Put the new folder in place of an outdated one of ours."""
-    old = directory.with_name(directory.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if directory.exists():
-        directory.replace(old)
-    part.replace(directory)
-    shutil.rmtree(old, ignore_errors=True)

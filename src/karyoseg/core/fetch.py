@@ -22,6 +22,7 @@ from fsspec.core import split_protocol
 from karyoseg.core.archive import check_archive, file_sha256
 from karyoseg.core.archive_members import unsafe_name
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.files import replace_text, replacing
 from karyoseg.core.privacy import public_url
 from karyoseg.core.progress import Progress
 from karyoseg.core.transfer import copy_file, download, list_folder, retry
@@ -181,10 +182,7 @@ def _recorded(target: Path) -> str | None:
 
 
 def _write_record(target: Path, sha256: str) -> None:
-    record = _record_path(target)
-    part = record.with_name(record.name + ".part")
-    part.write_text(f"{sha256}  {target.name}\n", "utf-8")
-    part.replace(record)
+    replace_text(_record_path(target), f"{sha256}  {target.name}\n")
 
 
 def _fetch_file(url: str, target: Path, pin: str | None, retries: int, pause: float, timeout: float) -> Fetched:
@@ -200,8 +198,7 @@ def _fetch_file(url: str, target: Path, pin: str | None, retries: int, pause: fl
                 _write_record(target, found)
             return Fetched(target, found, shown)
         logger.warning("%s is not the file with sha256 %s (found %s); downloading it again.", target, wanted, found)
-    part = target.with_name(target.name + ".part")
-    try:
+    with replacing(target) as part:
         retry(partial(download, url, part, timeout), shown, retries, pause)
         check_archive(part, shown)
         found = file_sha256(part)
@@ -213,9 +210,6 @@ def _fetch_file(url: str, target: Path, pin: str | None, retries: int, pause: fl
                 f"old file as {target}."
             )
         _write_record(target, found)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
     logger.info("Downloaded %s (%.1f MB), sha256 %s.", shown, target.stat().st_size / 1e6, found)
     return Fetched(target, found, shown)
 

@@ -1,19 +1,8 @@
-"""Kedro input/output classes, all on fsspec paths."""
+"""Kedro input/output classes, all on fsspec paths.
 
-from karyoseg.datasets.figure_folder import FigureFolder
-from karyoseg.datasets.model_directory import ModelDirectory
-from karyoseg.datasets.prediction_folder import PredictionFolder
-from karyoseg.datasets.sample_partitions import SamplePartitions
-from karyoseg.datasets.whole_files import CSVDataset, JSONDataset, MatplotlibDataset, ParquetDataset, TextDataset
+Each is imported when it is first used, for together they bring much that few commands need. Listed in ``__init__.pyi``.
+"""
 
-__all__ = [
-    "CSVDataset",
-    "FigureFolder",
-    "JSONDataset",
-    "MatplotlibDataset",
-    "ModelDirectory",
-    "ParquetDataset",
-    "PredictionFolder",
-    "SamplePartitions",
-    "TextDataset",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -11,9 +11,14 @@ import fsspec
 from kedro.io.core import DatasetError, get_protocol_and_path
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.files import replacing
 from karyoseg.core.storage import storage_errors, storage_problem
 
-PART_SUFFIX = ".part"
+#: What to do if a file of an earlier pipeline is missing.
+RUN_EARLIER = (
+    "Run the pipelines in order: download, preprocess, augment, train, evaluate, visualize. What the others need and "
+    "write is in docs/reference/pipelines.md."
+)
 
 
 def open_filesystem(
@@ -85,10 +90,9 @@ def write_whole(fs: fsspec.AbstractFileSystem, path: str, content: bytes) -> Non
     """
     with write_errors(shown(fs, path)):
         if is_local(fs):
-            part = Path(path + PART_SUFFIX)
-            part.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(content)
-            part.replace(path)
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            with replacing(Path(path)) as part:
+                part.write_bytes(content)
         else:
             fs.pipe_file(path, content)
 

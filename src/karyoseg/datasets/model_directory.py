@@ -15,7 +15,7 @@ from karyoseg.core.errors import KaryosegError
 from karyoseg.core.remote_folder import folder_has, upload_folder
 from karyoseg.datasets.files import is_local, open_filesystem
 from karyoseg.datasets.previews import as_json, if_present
-from karyoseg.models import download_model, load_segmenter
+from karyoseg.models import download_model, load_foreground, load_segmenter
 from karyoseg.models.base import Segmenter
 
 logger = logging.getLogger(__name__)
@@ -59,11 +59,11 @@ class ModelDirectory(AbstractDataset[Segmenter, Segmenter]):
             If there is none.
         """
         if self._load_from:
-            return load_segmenter(self._load_from)
+            return self._open(self._load_from)
         if is_local(self._fs):
             _restore(Path(self._path))
-            return load_segmenter(self._path)
-        return load_segmenter(str(download_model(self._fs, self._path)))
+            return self._open(self._path)
+        return self._open(str(download_model(self._fs, self._path)))
 
     def save(self, data: Segmenter) -> None:
         """Replace the folder.
@@ -115,6 +115,9 @@ class ModelDirectory(AbstractDataset[Segmenter, Segmenter]):
         """
         return as_json(self.load().describe())
 
+    def _open(self, model: str) -> Any:
+        return load_segmenter(model)
+
     def _exists(self) -> bool:
         if self._load_from:
             return True
@@ -128,6 +131,13 @@ class ModelDirectory(AbstractDataset[Segmenter, Segmenter]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._path, "load_from": self._load_from}
+
+
+class ForegroundDirectory(ModelDirectory):
+    """Folder of a foreground model, see :class:`ModelDirectory`."""
+
+    def _open(self, model: str) -> Any:
+        return load_foreground(model)
 
 
 def _beside(final: Path, mark: str) -> Path:

@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import logging
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -17,15 +15,13 @@ from threading import Lock
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview
-from pyarrow import parquet
 
 from karyoseg.core.block_run import LargePrediction
 from karyoseg.core.errors import KaryosegError, Problem, Problems
 from karyoseg.core.lazy import Lazy
-from karyoseg.core.predicting import GEOJSON, LABELS, OVERLAY, ROIS, STORE, PredictionResult, result_files
+from karyoseg.core.predicting import OVERLAY, STORE, PredictionResult, result_files
 from karyoseg.core.previews import shrunken_figure
 from karyoseg.core.progress import Progress
 from karyoseg.core.threads import map_completed, n_threads
@@ -39,14 +35,12 @@ from karyoseg.datasets.files import (
     write_errors,
     write_whole,
 )
+from karyoseg.datasets.prediction_records import SUFFIXES, PredictionRecords, Record
 from karyoseg.datasets.previews import as_sheet, if_present
 
 logger = logging.getLogger(__name__)
 
-_RECORDS = ".objects"
 _PROBLEMS = "problems.csv"
-_READERS = 16
-_SUFFIXES = (LABELS, ROIS, GEOJSON, OVERLAY, STORE)
 _ONE_LARGE = Lock()  # takes all cores, and as much memory as is good
 
 
@@ -105,6 +99,7 @@ class PredictionFolder(
     ):
         self._fs, folder = open_filesystem(path, credentials, fs_args)
         self._path = folder.rstrip("/")
+        self._records = PredictionRecords(self._fs, self._path)
         self.metadata = metadata
 
     def load(self) -> dict[str, Lazy[StoredPrediction]]:
@@ -116,13 +111,16 @@ class PredictionFolder(
             If there is none.
         """
         present = self._list()
-        records = self._records(present)
-        done = {key: record for key, record in records.items() if _is_done(key, record, present)}
+        records = self._records.read()
         if not records:
             raise KaryosegError(
                 f"{self._path}: holds no predictions; needed: the output of a run. Run the pipeline 'predict' first."
             )
-        return {key: Lazy(partial(self._read, key, done[key]), done[key]["fingerprint"]) for key in sorted(done)}
+        return {
+            key: Lazy(partial(self._read, key, record), record.fingerprint)
+            for key, record in records.items()
+            if record.is_done(key, present)
+        }
 
     def save(self, data: dict[str, Lazy[PredictionResult | LargePrediction | Problem]]) -> None:
         """Compute and write what is new or changed.
@@ -140,12 +138,14 @@ class PredictionFolder(
         """
         self._require_writable()
         present = self._list()
-        records = self._records(present)
+        records = self._records.read()
         self._refuse_foreign(data, present, records)
         todo = [
             key
             for key, lazy in data.items()
-            if not _is_done(key, records.get(key), present) or records[key]["fingerprint"] != lazy.fingerprint
+            if key not in records
+            or records[key].fingerprint != lazy.fingerprint
+            or not records[key].is_done(key, present)
         ]
         if len(todo) < len(data):
             logger.info("%s: %d of %d images are already done", self._path, len(data) - len(todo), len(data))
@@ -156,7 +156,7 @@ class PredictionFolder(
             if isinstance(result, Problem):
                 logger.warning("Skipped: %s", result)
                 return [result]
-            self._write(key, data[key].fingerprint, result, records.get(key))
+            self._write(key, data[key].fingerprint, result, records.get(key, Record()).files)
             return []
 
         with Progress(total=len(todo), desc="predicting", unit="image") as progress:
@@ -189,44 +189,38 @@ class PredictionFolder(
             tiles[f"{key}: {len(stored.table)} objects"] = overlay
         return as_sheet(tiles)
 
-    def _write(
-        self, key: str, mark: str, result: PredictionResult | LargePrediction, earlier: dict[str, Any] | None
-    ) -> None:
+    def _write(self, key: str, mark: str, result: PredictionResult | LargePrediction, earlier: frozenset[str]) -> None:
         if isinstance(result, LargePrediction):
             self._write_large(key, mark, result, earlier)
             return
-        known = set((earlier or {}).get("files", ()))
         files = result_files(result, key)
-        # An unfinished record comes first: it says that the files are ours, should the run be killed in
-        # between.
-        self._write_record(key, {"fingerprint": "", "files": sorted(known | files.keys())})
-        for suffix in known - files.keys():
+        self._records.begin(key, earlier | files.keys())
+        for suffix in earlier - files.keys():
             self._drop(key, suffix)
         for suffix, content in files.items():
             write_whole(self._fs, self._file(key, suffix), content)
-        write_whole(self._fs, f"{self._path}/{_RECORDS}/{key}.parquet", _table_bytes(result.table))
-        self._write_record(key, {"fingerprint": mark, "files": sorted(files), "info": result.info})
+        self._records.write_table(key, result.table)
+        self._records.finish(key, files, mark, result.info)
 
-    def _write_large(self, key: str, mark: str, result: LargePrediction, earlier: dict[str, Any] | None) -> None:
+    def _write_large(self, key: str, mark: str, result: LargePrediction, earlier: frozenset[str]) -> None:
         if not is_local(self._fs):
             raise KaryosegError(
                 f"{shown(self._fs, self._path)}: results of {result.job.source}, which is predicted in blocks, "
                 f"cannot be written there; needed: a folder of a file system. Upload it afterwards."
             )
-        suffixes = [STORE, OVERLAY] if result.overlay else [STORE]
-        self._write_record(key, {"fingerprint": "", "files": sorted({*(earlier or {}).get("files", ()), *suffixes})})
-        for suffix in set((earlier or {}).get("files", ())) - set(suffixes):
+        files = {STORE, OVERLAY} if result.overlay else {STORE}
+        self._records.begin(key, earlier | files)
+        for suffix in earlier - files:
             self._drop(key, suffix)
-        records = Path(self._path) / _RECORDS
-        kept = records / f"{key}.blocks"
+        kept = Path(self._records.folder) / f"{key}.blocks"
         for other in kept.glob("*"):
             if other.name != mark:  # of other parameters
                 shutil.rmtree(other)
         with write_errors(str(kept)), _ONE_LARGE:
-            preview = result.write(Path(self._file(key, STORE)), records / f"{key}.parquet", kept / mark)
+            preview = result.write(Path(self._file(key, STORE)), Path(self._records.table_path(key)), kept / mark)
         if preview is not None:
             write_whole(self._fs, self._file(key, OVERLAY), preview)
-        self._write_record(key, {"fingerprint": mark, "files": sorted(suffixes), "info": result.info})
+        self._records.finish(key, files, mark, result.info)
         shutil.rmtree(kept)
 
     def _drop(self, key: str, suffix: str) -> None:
@@ -234,10 +228,6 @@ class PredictionFolder(
         with write_errors(shown(self._fs, path)):
             if self._fs.exists(path):
                 self._fs.rm(path, recursive=suffix == STORE)
-
-    def _write_record(self, key: str, record: dict[str, Any]) -> None:
-        content = json.dumps(record, indent=1, default=str).encode()
-        write_whole(self._fs, f"{self._path}/{_RECORDS}/{key}.json", content)
 
     def _write_problems(self, problems: Problems, present: set[str]) -> None:
         path = f"{self._path}/{_PROBLEMS}"
@@ -251,75 +241,38 @@ class PredictionFolder(
         elif _PROBLEMS in present:
             remove(self._fs, path)
 
-    def _read(self, key: str, record: dict[str, Any]) -> StoredPrediction:
-        path = f"{self._path}/{_RECORDS}/{key}.parquet"
-        try:
-            table = parquet.ParquetFile(pa.BufferReader(read_whole(self._fs, path))).read(use_threads=False).to_pandas()
-        except (OSError, ValueError) as error:
-            raise KaryosegError(
-                f"{path}: cannot be read back ({error}); needed: the file as it was written. Delete it "
-                f"and predict again."
-            ) from error
-        return StoredPrediction(table, {s: self._file(key, s) for s in record["files"]}, record.get("info", {}))
+    def _read(self, key: str, record: Record) -> StoredPrediction:
+        files = {suffix: self._file(key, suffix) for suffix in sorted(record.files)}
+        return StoredPrediction(self._records.read_table(key), files, record.info)
 
     def _file(self, key: str, suffix: str) -> str:
         return f"{self._path}/{key}{suffix}"
 
     def _list(self) -> set[str]:
-        """Names of the files in the folder."""
-        records = list_names(self._fs, f"{self._path}/{_RECORDS}")
+        """Names of the files in the folder, and of the stores."""
         stores = {path.name for path in Path(self._path).glob(f"*{STORE}")} if is_local(self._fs) else set()
-        return list_names(self._fs, self._path) | stores | {f"{_RECORDS}/{name}" for name in records}
-
-    def _records(self, present: set[str]) -> dict[str, dict[str, Any]]:
-        names = sorted(name for name in present if name.startswith(_RECORDS) and name.endswith(".json"))
-        with ThreadPoolExecutor(_READERS) as pool:  # object stores answer many requests at a time
-            contents = list(pool.map(lambda name: read_whole(self._fs, f"{self._path}/{name}"), names))
-        records = {}
-        for name, content in zip(names, contents, strict=True):
-            try:
-                record = json.loads(content)
-            except ValueError:
-                logger.warning("%s/%s is damaged: its image is predicted again", self._path, name)
-                record = {"fingerprint": "", "files": list(_SUFFIXES)}
-            records[name.removeprefix(f"{_RECORDS}/").removesuffix(".json")] = record
-        return records
+        return list_names(self._fs, self._path) | stores
 
     def _require_writable(self) -> None:
-        probe = f"{self._path}/{_RECORDS}/.writable"
+        probe = f"{self._records.folder}/.writable"
         write_whole(self._fs, probe, b"")
         remove(self._fs, probe)
 
-    def _refuse_foreign(self, keys: Any, present: set[str], records: dict[str, dict[str, Any]]) -> None:
-        new = [f"{key}{suffix}" for key in keys if key not in records for suffix in _SUFFIXES]
+    def _refuse_foreign(self, keys: Any, present: set[str], records: dict[str, Record]) -> None:
+        new = [f"{key}{suffix}" for key in keys if key not in records for suffix in SUFFIXES]
         foreign = [name for name in new if name in present]
         if foreign:
-            shown = ", ".join(foreign[: len(_SUFFIXES)]) + (" ..." if len(foreign) > len(_SUFFIXES) else "")
+            shown = ", ".join(foreign[: len(SUFFIXES)]) + (" ..." if len(foreign) > len(SUFFIXES) else "")
             raise KaryosegError(
                 f"{self._path}: already has {shown}, not written by karyoseg; needed: a folder where these "
                 f"names are free. Choose another predict.output, or move the files."
             )
 
     def _exists(self) -> bool:
-        return bool(list_names(self._fs, f"{self._path}/{_RECORDS}"))
+        return self._records.exist()
 
     def _release(self) -> None:
         self._fs.invalidate_cache()
 
     def _describe(self) -> dict[str, Any]:
         return {"path": self._path}
-
-
-def _table_bytes(table: pd.DataFrame) -> bytes:
-    """Encode a small table of numbers; pandas needs twice the time for that."""
-    columns = pa.table({str(name): column.to_numpy() for name, column in table.items()})
-    buffer = pa.BufferOutputStream()
-    parquet.write_table(columns, buffer, use_dictionary=False, write_statistics=False)
-    content: bytes = buffer.getvalue().to_pybytes()
-    return content
-
-
-def _is_done(key: str, record: dict[str, Any] | None, present: set[str]) -> bool:
-    if not record or not record.get("fingerprint"):
-        return False
-    return f"{_RECORDS}/{key}.parquet" in present and all(f"{key}{suffix}" in present for suffix in record["files"])

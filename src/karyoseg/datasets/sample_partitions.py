@@ -21,7 +21,7 @@ from karyoseg.core.previews import image_tile, label_tile, spread
 from karyoseg.core.progress import Progress
 from karyoseg.core.threads import map_completed, n_threads
 from karyoseg.core.tiffs import decode_image, decode_labels, encode_image, encode_labels
-from karyoseg.datasets.files import is_local, list_names, open_filesystem, read_whole, remove, write_whole
+from karyoseg.datasets.files import RUN_EARLIER, is_local, list_names, open_filesystem, read_whole, remove, write_whole
 from karyoseg.datasets.previews import as_sheet, if_present
 
 logger = logging.getLogger(__name__)
@@ -56,6 +56,8 @@ class SamplePartitions(AbstractDataset[dict[str, Lazy[np.ndarray]], dict[str, La
         Folder, local or any fsspec URL.
     file_format : {"image", "labels"}
         What the files hold.
+    optional : bool
+        A folder that was never written holds no samples; otherwise that is an error.
     credentials, fs_args : dict, optional
         Arguments of the fsspec filesystem.
     metadata : dict, optional
@@ -75,6 +77,7 @@ class SamplePartitions(AbstractDataset[dict[str, Lazy[np.ndarray]], dict[str, La
         *,
         path: str,
         file_format: FileFormat,
+        optional: bool = False,
         credentials: dict[str, Any] | None = None,
         fs_args: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
@@ -84,6 +87,7 @@ class SamplePartitions(AbstractDataset[dict[str, Lazy[np.ndarray]], dict[str, La
         self._fs, self._path = open_filesystem(path, credentials, fs_args)
         self._path = self._path.rstrip("/")
         self._format = file_format
+        self._optional = optional
         self._codec = _CODECS[file_format]
         self.metadata = metadata
 
@@ -93,13 +97,14 @@ class SamplePartitions(AbstractDataset[dict[str, Lazy[np.ndarray]], dict[str, La
         Raises
         ------
         KaryosegError
-            If the folder is missing, or the run that wrote it was interrupted.
+            If the folder is missing and not optional, or the run that wrote it was interrupted.
         """
         index = self._read_index()
+        if index is None and self._optional:
+            return {}
         if index is None:
             raise KaryosegError(
-                f"{self._path}: holds no samples yet; needed: the files of an earlier pipeline. Run the pipelines in "
-                f"order: download, preprocess, augment, train, evaluate, visualize."
+                f"{self._path}: holds no samples yet; needed: the files of an earlier pipeline. {RUN_EARLIER}"
             )
         if not index["complete"]:
             raise KaryosegError(

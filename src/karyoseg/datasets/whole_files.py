@@ -5,7 +5,6 @@ The classes are those of kedro-datasets; they read and write whole files only.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import tempfile
 from pathlib import Path, PurePosixPath
@@ -21,9 +20,10 @@ from kedro_datasets.pandas import csv_dataset, parquet_dataset
 from kedro_datasets.text import text_dataset
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.files import replacing
 from karyoseg.core.previews import shrunken_figure
 from karyoseg.core.storage import storage_errors
-from karyoseg.datasets.files import PART_SUFFIX, is_local, read_whole, shown, write_errors
+from karyoseg.datasets.files import RUN_EARLIER, is_local, read_whole, shown, write_errors
 from karyoseg.datasets.previews import as_image, as_json, as_table, if_present
 
 
@@ -49,8 +49,7 @@ class _WholeFileMixin:
             cause = error.__cause__ if isinstance(error, DatasetError) else error  # Kedro wraps what `load` raises
             if isinstance(cause, FileNotFoundError):
                 raise KaryosegError(
-                    f"{where}: is not there; needed: the file of an earlier pipeline. Run the pipelines in order: "
-                    f"download, preprocess, augment, train, evaluate, visualize."
+                    f"{where}: is not there; needed: the file of an earlier pipeline. {RUN_EARLIER}"
                 ) from error
             if isinstance(cause, OSError | ValueError):
                 raise KaryosegError(
@@ -65,13 +64,8 @@ class _WholeFileMixin:
         with write_errors(shown(fs, str(path))):
             if is_local(fs):
                 fs.makedirs(str(path.parent), exist_ok=True)
-                part = Path(f"{path}{PART_SUFFIX}")
-                try:
+                with replacing(Path(path)) as part:
                     super(_WholeFileMixin, self._at(part)).save(data)  # type: ignore[misc]
-                    fs.mv(str(part), str(path))
-                finally:
-                    with contextlib.suppress(OSError):
-                        part.unlink(missing_ok=True)
             else:
                 with tempfile.TemporaryDirectory() as folder:
                     local = Path(folder) / path.name
