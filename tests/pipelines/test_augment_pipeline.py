@@ -15,9 +15,16 @@ import yaml
 from karyoseg.core.augment import Augmenter
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.lazy import Lazy
-from karyoseg.params.augment import AugmentParams
+from karyoseg.core.size import median_diameter, resize_labels
+from karyoseg.params.augment import AugmentParams, StyleParams
+from karyoseg.params.preprocess import PreprocessParams
 from karyoseg.pipelines.augment import create_pipeline
-from karyoseg.pipelines.augment.nodes import build_policy, draw_contact_sheet
+from karyoseg.pipelines.augment.nodes import (
+    build_policy,
+    draw_contact_sheet,
+    prepare_style_images,
+    prepare_style_labels,
+)
 
 CONF = Path(__file__).parents[2] / "conf/base"
 
@@ -64,7 +71,81 @@ def test_contact_sheet_without_train_samples_is_an_error(params: AugmentParams) 
         draw_contact_sheet(build_policy(params), images, labels, splits.assign(split="test"), params)
 
 
+def style_params(params: AugmentParams, **style: Any) -> AugmentParams:
+    return params.model_copy(update={"style": StyleParams(use=True, **style)})
+
+
+def style_pairs(disks: np.ndarray) -> tuple[dict[str, Lazy[Any]], dict[str, Lazy[Any]]]:
+    """Dark nuclei on a bright background at two sizes, and an image without nuclei."""
+    labels = {"g_000": disks, "g_001": resize_labels(disks, (192, 224)), "g_002": np.zeros((50, 60), np.int32)}
+    images = {
+        key: np.where((found > 0)[..., None], np.uint8([90, 50, 140]), np.uint8([235, 225, 240]))
+        for key, found in labels.items()
+    }
+    return partitions(images), partitions(labels)
+
+
+def test_policy_says_whether_synthetic_samples_are_used(params: AugmentParams) -> None:
+    assert "style" not in build_policy(params)
+    assert build_policy(style_params(params, share=0.4))["style"] == {"share": 0.4}
+
+
+def test_synthetic_pairs_get_the_size_and_the_form_of_the_training_images(
+    params: AugmentParams, disks: np.ndarray
+) -> None:
+    recipe = PreprocessParams(channels=[4], rescale={"name": "diameter", "target": 12})
+    pairs = style_pairs(disks)
+    images = prepare_style_images(*pairs, style_params(params), recipe)
+    labels = prepare_style_labels(*pairs, style_params(params), recipe)
+    assert set(images) == set(labels) == {"g_000", "g_001", "g_002"}
+    for key in images:
+        image, found = images[key](), labels[key]()
+        assert image.dtype == np.float32
+        assert image.shape == found.shape
+        if key != "g_002":
+            assert median_diameter(found) == pytest.approx(12, rel=0.05)
+            assert found.max() == disks.max()
+            assert image[found > 0].mean() < 0.3
+            assert image[found == 0].mean() > 0.7
+    assert images["g_002"]().shape == (50, 60)
+
+
+def test_fingerprints_of_synthetic_pairs_follow_what_they_depend_on(params: AugmentParams, disks: np.ndarray) -> None:
+    pairs = style_pairs(disks)
+    target = PreprocessParams(rescale={"name": "diameter", "target": 12})
+    for prepare in (prepare_style_images, prepare_style_labels):
+        first = prepare(*pairs, style_params(params), target)
+        again = prepare(*pairs, style_params(params, share=0.9), target)
+        other = prepare(*pairs, style_params(params), PreprocessParams())
+        for key, value in first.items():
+            assert value.fingerprint == again[key].fingerprint != other[key].fingerprint
+
+
+def test_synthetic_pairs_are_left_alone_unless_asked_for(params: AugmentParams, disks: np.ndarray) -> None:
+    by_size = PreprocessParams(rescale={"name": "pixel_size", "target": 0.5})
+    for prepare in (prepare_style_images, prepare_style_labels):
+        assert prepare(*style_pairs(disks), params, by_size) == {}
+
+
+def test_synthetic_pairs_that_cannot_be_used_are_an_error(params: AugmentParams, disks: np.ndarray) -> None:
+    images, labels = style_pairs(disks)
+    with pytest.raises(KaryosegError, match="no synthetic images"):
+        prepare_style_images({}, labels, style_params(params), PreprocessParams())
+    with pytest.raises(KaryosegError, match="without their labels: g_001"):
+        prepare_style_images(
+            images, {"g_000": labels["g_000"], "g_002": labels["g_002"]}, style_params(params), PreprocessParams()
+        )
+    with pytest.raises(KaryosegError, match="is magnification, which synthetic images do not have"):
+        prepare_style_labels(
+            images, labels, style_params(params), PreprocessParams(rescale={"name": "magnification", "target": 20})
+        )
+
+
 def test_pipeline_reads_and_writes_the_agreed_names() -> None:
     pipeline = create_pipeline()
-    assert pipeline.inputs() == {"params:augment", "primary_images", "primary_labels", "splits"}
-    assert pipeline.all_outputs() == {"augmentation_policy", "augmentation_sheet"}
+    assert pipeline.inputs() == {
+        *("params:augment", "params:preprocess", "primary_images", "primary_labels", "splits"),
+        *("synthetic_images", "synthetic_labels"),
+    }
+    written = {"augmentation_policy", "augmentation_sheet", "prepared_style_images", "prepared_style_labels"}
+    assert pipeline.all_outputs() == written

@@ -46,7 +46,7 @@ class Rotate90(Params):
 
 
 class Rotate(Params):
-    """Turn by any angle about the centre; the corners are filled by mirroring image and labels."""
+    """Turn by any angle about the centre; the corners show more of the image, mirrored where it ends."""
 
     name: Literal["rotate"]
     """Selects this transform."""
@@ -57,7 +57,7 @@ class Rotate(Params):
 
 
 class Scale(Params):
-    """Zoom about the centre; the frame keeps its size, borders are filled by mirroring image and labels."""
+    """Zoom about the centre; zooming out shows more of the image, mirrored where it ends."""
 
     name: Literal["scale"]
     """Selects this transform."""
@@ -287,6 +287,15 @@ class ContactSheetParams(Params):
     """Side of the patch that is cut around an object [px]."""
 
 
+class StyleParams(Params):
+    """Synthetic images in the style of images without masks, from the pipeline style."""
+
+    use: bool = False
+    """Train on them too."""
+    share: float = Field(default=0.3, gt=0, lt=1)
+    """Share of the training patches that are cut from them [0..1]; few are used repeatedly, of many some are drawn."""
+
+
 class AugmentParams(Params):
     """Random changes of the training images."""
 
@@ -296,3 +305,5 @@ class AugmentParams(Params):
     """Seed of all random choices; each sample and epoch derives its own from it."""
     contact_sheet: ContactSheetParams = ContactSheetParams()
     """What the figure shows."""
+    style: StyleParams = StyleParams()
+    """Synthetic images to train on beside the real ones."""

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from karyoseg.core.augment import Augmenter
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.lazy import Lazy
-from karyoseg.core.plots import contact_sheet, random_patch
+from karyoseg.core.labels import clean_labels
+from karyoseg.core.lazy import Lazy, fingerprint
+from karyoseg.core.plots import contact_sheet, random_window
+from karyoseg.core.preparation import ImageFacts, Preparation
+from karyoseg.core.size import median_diameter
 from karyoseg.core.splits import TRAIN
+from karyoseg.core.warps import Window
 from karyoseg.params.augment import AugmentParams
+from karyoseg.params.preprocess import PreprocessParams
 
 Partitions = dict[str, Lazy[np.ndarray]]
 
@@ -29,9 +35,12 @@ def build_policy(params: AugmentParams) -> dict[str, Any]:
 
     That it can be built is checked here, long before training needs it.
     """
+    from karyoseg.core.augment import Augmenter  # albumentations is slow to import
+
     transforms = [transform.model_dump(mode="json") for transform in params.transforms]
     Augmenter(transforms)
-    return {"version": POLICY_VERSION, "seed": params.seed, "transforms": transforms}
+    policy = {"version": POLICY_VERSION, "seed": params.seed, "transforms": transforms}
+    return policy | ({"style": {"share": params.style.share}} if params.style.use else {})
 
 
 def draw_contact_sheet(
@@ -50,6 +59,8 @@ def draw_contact_sheet(
     Look at it before a long training: shapes must stay plausible nuclei, and
     outlines must fit.
     """
+    from karyoseg.core.augment import Augmenter
+
     train = splits.loc[splits["split"] == TRAIN, "id"].astype(str)
     ids = sorted(name for name in train if name in images and name in labels)
     if not ids:
@@ -60,9 +71,93 @@ def draw_contact_sheet(
     rng = np.random.default_rng(params.seed)
     shown = sorted(rng.choice(len(ids), size=min(sheet.n_samples, len(ids)), replace=False))
 
-    def patches() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    def samples() -> Iterator[tuple[str, np.ndarray, np.ndarray, Window]]:
         for index in shown:
-            name, seed = ids[index], (params.seed, int(index))
-            yield name, *random_patch(images[name](), labels[name](), sheet.patch_size, seed)
+            image, labelled = images[ids[index]](), labels[ids[index]]()
+            yield ids[index], image, labelled, random_window(labelled, sheet.patch_size, (params.seed, int(index)))
 
-    return contact_sheet(patches(), Augmenter(policy["transforms"]), sheet.n_variants, policy["seed"])
+    return contact_sheet(samples(), Augmenter(policy["transforms"]), sheet.n_variants, policy["seed"])
+
+
+def prepare_style_images(
+    images: Partitions, labels: Partitions, params: AugmentParams, preprocess: PreprocessParams
+) -> Partitions:
+    """Bring synthetic images to the form of the training images, if they are to be used.
+
+    In: the images that style transfer made, and the labels they were made of.
+    Out: float32 images, rescaled by the size of their nuclei and normalised
+    as the real ones; none with augment.style.use=false.
+    """
+    recipe = _style_recipe(preprocess)
+
+    def prepare(key: str) -> np.ndarray:
+        return recipe.apply(images[key](), _style_scale(labels[key](), recipe, key), where=key)
+
+    return {
+        key: Lazy(
+            partial(prepare, key), fingerprint(images[key].fingerprint, labels[key].fingerprint, recipe.to_dict())
+        )
+        for key in _style_keys(images, labels, params, preprocess)
+    }
+
+
+def prepare_style_labels(
+    images: Partitions, labels: Partitions, params: AugmentParams, preprocess: PreprocessParams
+) -> Partitions:
+    """Bring the labels of synthetic images to the grid of the prepared ones, if they are to be used.
+
+    In: the labels that the images were made of.
+    Out: label images of the same size as the prepared synthetic images.
+    """
+    recipe = _style_recipe(preprocess)
+    fill, min_area = preprocess.fill_holes, preprocess.min_area
+
+    def prepare(key: str) -> np.ndarray:
+        found = labels[key]()
+        return clean_labels(found, _style_scale(found, recipe, key), fill=fill, min_area=min_area)
+
+    return {
+        key: Lazy(partial(prepare, key), fingerprint(labels[key].fingerprint, recipe.to_dict(), fill, min_area))
+        for key in _style_keys(images, labels, params, preprocess)
+    }
+
+
+def _style_recipe(params: PreprocessParams) -> Preparation:
+    """Recipe of the training images, for images whose channels were chosen before."""
+    return replace(params.preparation(), channels=None)
+
+
+def _style_scale(labels: np.ndarray, recipe: Preparation, key: str) -> float:
+    """Scale of a synthetic pair: its labels say how large its nuclei are."""
+    diameter = median_diameter(labels)
+    if not np.isfinite(diameter):
+        return 1.0  # background alone has no size
+    return recipe.scale_for(ImageFacts(key, diameter=diameter))
+
+
+def _style_keys(
+    images: Partitions, labels: Partitions, params: AugmentParams, preprocess: PreprocessParams
+) -> list[str]:
+    """Ids of the synthetic pairs to use."""
+    if not params.style.use:
+        return []
+    rescale = preprocess.rescale.name
+    if rescale not in ("none", "diameter"):
+        raise KaryosegError(
+            f"preprocess.rescale: is {rescale}, which synthetic images do not have; needed with augment.style.use: "
+            f"none or diameter. Change it."
+        )
+    keys = sorted(images)
+    if not keys:
+        raise KaryosegError(
+            "augment.style.use: is true, but there are no synthetic images in 05_model_input/style/images; needed: "
+            "those of a style that passed. Run `kedro run --pipeline style --params presegment.input=FOLDER`, and see "
+            "08_reporting/style/quality.csv."
+        )
+    alone = [key for key in keys if key not in labels]
+    if alone:
+        raise KaryosegError(
+            f"augment: synthetic images without their labels: {', '.join(alone[:5])}; needed: both, of the same run. "
+            f"Run mask_synthesis and style_transfer again."
+        )
+    return keys

@@ -6,11 +6,12 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import build_policy, draw_contact_sheet
+from .nodes import build_policy, draw_contact_sheet, prepare_style_images, prepare_style_labels
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Write the augmentation policy and show what it does."""
+    """Write the augmentation policy, show what it does, and prepare synthetic images if they are to be used."""
+    style = ["synthetic_images", "synthetic_labels", "params:augment", "params:preprocess"]
     return Pipeline(
         [
             Node(build_policy, "params:augment", "augmentation_policy", name="build_policy"),
@@ -20,5 +21,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 "augmentation_sheet",
                 name="draw_contact_sheet",
             ),
+            Node(prepare_style_images, style, "prepared_style_images", name="prepare_style_images"),
+            Node(prepare_style_labels, style, "prepared_style_labels", name="prepare_style_labels"),
         ]
     )

@@ -1,0 +1,278 @@
+"""A trained generator: its folder, and images from label images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import threading
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import h5py
+import numpy as np
+
+from karyoseg.core.errors import KaryosegError
+from karyoseg.models.pix2pix.condition import N_CHANNELS, encode_labels
+from karyoseg.models.stardist.quiet import import_tensorflow
+
+if TYPE_CHECKING:  # Keras is imported only when it is needed
+    import keras
+
+WEIGHTS, CONFIG, TRAINING, HISTORY, SAMPLES = (
+    "generator.weights.h5",
+    "config.json",
+    "training.json",
+    "history.csv",
+    "samples",
+)
+_COLOURS = 3
+_ONE_AT_A_TIME = threading.Lock()
+
+
+class StyleGenerator:
+    """Paints images of one style.
+
+    Parameters
+    ----------
+    directory : Path
+        Folder with config.json, generator.weights.h5 and training.json.
+
+    Examples
+    --------
+    >>> generator = StyleGenerator.load(Path("data/06_models/style/group_001"))  # doctest: +SKIP
+    >>> image = generator.paint(labels, seed=1)  # doctest: +SKIP
+    """
+
+    def __init__(self, directory: Path):
+        self.directory = Path(directory)
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Open a folder; the network is read for the first image.
+
+        Parameters
+        ----------
+        directory : Path
+            Folder of the generator.
+
+        Returns
+        -------
+        StyleGenerator
+            The generator.
+
+        Raises
+        ------
+        KaryosegError
+            If files are missing or damaged.
+        """
+        directory = Path(directory)
+        missing = [name for name in (CONFIG, WEIGHTS, TRAINING) if not (directory / name).is_file()]
+        if missing:
+            raise KaryosegError(
+                f"{directory}: {', '.join(missing)} missing; needed: a folder that style_transfer wrote. Delete it and "
+                f"run style_transfer again."
+            )
+        generator = cls(directory)
+        _ = generator.config, generator.training
+        try:
+            h5py.File(directory / WEIGHTS).close()
+        except OSError as error:
+            raise _damaged(directory / WEIGHTS, error) from error
+        return generator
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """What the network is built from."""
+        return self._read_json(CONFIG)
+
+    @cached_property
+    def training(self) -> dict[str, Any]:
+        """How the network came to be."""
+        return self._read_json(TRAINING)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identifies network and weights."""
+        content = (self.directory / WEIGHTS).read_bytes() + (self.directory / CONFIG).read_bytes()
+        return hashlib.sha256(content).hexdigest()[:32]
+
+    @cached_property
+    def _network(self) -> keras.Model:
+        network = build_network(self.config)
+        weights = self.directory / WEIGHTS
+        try:
+            network.load_weights(str(weights))
+        except (OSError, ValueError, KeyError) as error:
+            raise _damaged(weights, error) from error
+        return network
+
+    def paint(self, labels: np.ndarray, seed: int, *, dropout: bool = True) -> np.ndarray:
+        """Paint the image of a label image.
+
+        Parameters
+        ----------
+        labels : (Y, X) integer ndarray
+            Label image of any size; 0 and below is background.
+        seed : int
+            Chooses what dropout drops: other seeds, other images of the same objects.
+        dropout : bool
+            Whether values are dropped as in training.
+
+        Returns
+        -------
+        (Y, X, 3) uint8 ndarray
+            RGB image; equal channels if all images of the style are gray.
+        """
+        with _ONE_AT_A_TIME:  # the random state belongs to the network
+            return paint(self._network, labels, self.config["condition"], self.config["stride"], seed, dropout=dropout)
+
+    def save(self, directory: Path) -> None:
+        """Copy the generator to another folder.
+
+        Parameters
+        ----------
+        directory : Path
+            Folder, made if needed.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in (CONFIG, WEIGHTS, TRAINING, HISTORY):
+            if (self.directory / name).is_file():
+                shutil.copy2(self.directory / name, directory / name)
+        if (self.directory / SAMPLES).is_dir():
+            shutil.copytree(self.directory / SAMPLES, directory / SAMPLES, dirs_exist_ok=True)
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        path = self.directory / name
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise _damaged(path, error) from error
+        return content
+
+
+def _damaged(path: Path, error: Exception) -> KaryosegError:
+    return KaryosegError(
+        f"{path}: cannot be read ({error}); needed: the file as style_transfer wrote it. Delete its folder and run "
+        f"style_transfer again."
+    )
+
+
+def build_network(config: dict[str, Any]) -> keras.Model:
+    """Build the generator of a configuration, with random weights.
+
+    Parameters
+    ----------
+    config : dict
+        Content of config.json.
+
+    Returns
+    -------
+    keras.Model
+        Network.
+    """
+    import_keras()
+    from karyoseg.models.pix2pix.networks import build_generator
+
+    return build_generator(
+        condition_channels=N_CHANNELS[config["condition"]],
+        image_channels=config["image_channels"],
+        filters=config["filters"],
+        depth=config["depth"],
+        dropout=config["dropout"],
+        seed=config["seed"],
+    )
+
+
+def import_keras() -> None:
+    """Import Keras and the backend that KERAS_BACKEND names; TensorFlow without its remarks."""
+    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+        import_tensorflow()
+    import keras  # noqa: F401
+
+
+def seed_dropout(network: keras.Model, seed: int, step: int = 0) -> None:
+    """Set the random state of dropout.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Network.
+    seed, step : int
+        Equal values drop the same.
+    """
+    for index, layer in enumerate(network.layers):
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            generator.state.assign([(seed + index) % 2**32, step])
+
+
+def paint(
+    network: keras.Model, labels: np.ndarray, condition: Any, stride: int, seed: int, *, dropout: bool
+) -> np.ndarray:
+    """Paint an image of any size: the labels are mirrored up to a size that the network takes.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Generator.
+    labels : (Y, X) integer ndarray
+        Label image.
+    condition : {"instance", "binary"}
+        What the network is told of it.
+    stride : int
+        Sizes that the network takes are multiples of this [px], at least two.
+    seed : int
+        Of dropout.
+    dropout : bool
+        Whether values are dropped.
+
+    Returns
+    -------
+    (Y, X, 3) uint8 ndarray
+        RGB image.
+    """
+    import keras
+
+    padding = [(0, max(2, -(-length // stride)) * stride - length) for length in labels.shape]
+    encoded = encode_labels(np.pad(labels, padding, mode="symmetric"), condition)
+    seed_dropout(network, seed)
+    painted = keras.ops.convert_to_numpy(network(encoded[None], training=dropout))[0]
+    return to_uint8(painted[: labels.shape[0], : labels.shape[1]])
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    """Turn what a network paints into an RGB image.
+
+    Parameters
+    ----------
+    image : (..., C) float ndarray
+        Intensities, -1..1, of one or three channels.
+
+    Returns
+    -------
+    (..., 3) uint8 ndarray
+        RGB.
+    """
+    levels = np.clip(np.rint((image + 1) * 127.5), 0, 255).astype(np.uint8)
+    return np.repeat(levels, _COLOURS, axis=-1) if levels.shape[-1] == 1 else levels
+
+
+def from_uint8(image: np.ndarray, n_channels: int) -> np.ndarray:
+    """Turn an RGB image into what a network shall paint.
+
+    Parameters
+    ----------
+    image : (..., 3) uint8 ndarray
+        RGB.
+    n_channels : int
+        3, or 1 to take the first alone.
+
+    Returns
+    -------
+    (..., n_channels) float32 ndarray
+        Intensities, -1..1.
+    """
+    return image[..., :n_channels].astype(np.float32) / 127.5 - 1

@@ -1,0 +1,49 @@
+"""Parameters of the presegment pipeline."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from karyoseg.core.axes import parse_axes
+from karyoseg.core.errors import KaryosegError
+from karyoseg.params.base import Engine, Params, Precision
+
+
+class PresegmentParams(Params):
+    """From images without masks to weak labels, the raw material of style transfer."""
+
+    input: str | None = None
+    """Images without masks: a folder, a pattern such as `scans/**/*.tif`, a file, a zip, or any of these as a URL."""
+    model: str = "nuclei-fluo"
+    """Model that makes the weak labels; as for `predict.model`."""
+    contrast: Literal["auto", "bright", "dark"] = "auto"
+    """Whether nuclei are brighter or darker than what is around them; `auto` decides per image. Without effect for a
+    model of colour images, which sees images as they are."""
+    diameter_px: float | None = Field(default=None, gt=2)
+    """Typical nucleus diameter in the images [px]; null looks for the size at which the model is most certain."""
+    prob_thresh: float | None = Field(default=None, ge=0, le=1)
+    """Objects below this probability are dropped [0..1]; null takes the model's own."""
+    min_area: int = Field(default=20, ge=0)
+    """Smaller objects are dropped [px]."""
+    axes: str | None = None
+    """Axes of TIFF stacks that do not say themselves, such as `CYX`; null trusts the files."""
+    channels: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=1, max_length=3)
+    """Channels to take as red, green and blue, or the only one, counted from 0; null takes the first three."""
+    max_megapixels: float = Field(default=36, gt=0)
+    """Larger images are refused: cut fields out of them [million px]."""
+    engine: Engine = "auto"
+    """What runs the network; as for `predict.engine`."""
+    precision: Precision = "auto"
+    """Numbers the network calculates with; as for `predict.precision`."""
+    on_bad_image: Literal["stop", "skip"] = "stop"
+    """`stop` reports every image that cannot be used before the first is segmented; `skip` leaves them out."""
+
+    @field_validator("axes")
+    @classmethod
+    def _known_axes(cls, value: str | None) -> str | None:
+        try:
+            return parse_axes(value) if value is not None else None
+        except KaryosegError as error:
+            raise ValueError(str(error)) from error

@@ -1,0 +1,171 @@
+"""The style_transfer pipeline: from weak and synthetic labels to images, on disk."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.runner import SequentialRunner
+
+from karyoseg.core.errors import KaryosegError
+from karyoseg.core.lazy import Lazy
+from karyoseg.datasets import CSVDataset, MatplotlibDataset, SamplePartitions, StyleModels
+from karyoseg.params.style_transfer import StyleTransferParams
+from karyoseg.pipelines.style_transfer import create_pipeline
+from karyoseg.pipelines.style_transfer.nodes import generate_images, measure_samples, train_generators
+
+SHAPE = (40, 48)
+ANYTHING = {"max_kid_ratio": 1e9, "min_contrast": 0}
+
+
+def draw(seed: int, kind: str, *, empty: bool = False) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    y, x = np.ogrid[: SHAPE[0], : SHAPE[1]]
+    labels = np.zeros(SHAPE, np.int32)
+    for index in range(1, 5):
+        labels[np.hypot(y - rng.uniform(0, SHAPE[0]), x - rng.uniform(0, SHAPE[1])) < 7] = index
+    if kind == "labels":
+        return labels * (not empty)
+    image = np.where(labels[..., None] > 0, (90, 50, 140), (210, 190, 220)) + rng.normal(0, 8, (*SHAPE, 3))
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def lazies(names: list[str], kind: str, empty: tuple[str, ...] = ()) -> dict[str, Lazy[np.ndarray]]:
+    return {name: Lazy(partial(draw, i, kind, empty=name in empty), f"{kind}-{i}") for i, name in enumerate(names)}
+
+
+def make_params(workspace: Path, **changes: Any) -> StyleTransferParams:
+    tiny = {
+        "workspace": str(workspace),
+        "tile_size": 16,
+        "generator": {"filters": 2, "depth": 3},
+        "discriminator": {"filters": 2, "n_layers": 1},
+        "constant_steps": 1,
+        "decay_steps": 1,
+        "quality": ANYTHING,
+    }
+    return StyleTransferParams(**(tiny | changes))
+
+
+IDS = ["001", "002", "x", "y", "z"]
+CLUSTERS = pd.DataFrame({"id": IDS, "cluster": ["group_001", "group_001", "group_002", "group_003", "group_003"]})
+MASKS = pd.DataFrame(
+    {"id": ["group_001_000", "group_001_001", "group_003_000"], "cluster": ["group_001", "group_001", "group_003"]}
+)
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> DataCatalog:
+    """Inputs on disk: in group_002 nothing was found, in group_003 in one of two images."""
+
+    def partitions(path: str, file_format: Any) -> SamplePartitions:
+        return SamplePartitions(path=str(tmp_path / path), file_format=file_format)
+
+    def table(path: str) -> CSVDataset:
+        return CSVDataset(filepath=str(tmp_path / path), save_args={"index": False})
+
+    found = DataCatalog(
+        {
+            "style_images": partitions("03/images", "image"),
+            "style_labels": partitions("03/labels", "labels"),
+            "style_clusters": table("03/clusters.csv"),
+            "synthetic_labels": partitions("05/labels", "labels"),
+            "synthetic_masks_table": table("05/masks.csv"),
+            "style_models": StyleModels(path=str(tmp_path / "06/style")),
+            "synthetic_images": partitions("05/images", "image"),
+            "style_quality": table("08/quality.csv"),
+            "style_samples_figure": MatplotlibDataset(filepath=str(tmp_path / "08/samples.png")),
+            "params:style_transfer": MemoryDataset(make_params(tmp_path / "06/.training")),
+        }
+    )
+    found.save("style_images", lazies(IDS, "image"))
+    found.save("style_labels", lazies(IDS, "labels", empty=("x", "z")))
+    found.save("style_clusters", CLUSTERS)
+    found.save("synthetic_labels", lazies([*MASKS["id"]], "labels"))
+    found.save("synthetic_masks_table", MASKS)
+    return found
+
+
+def test_the_pipeline_runs_from_disk_to_disk_and_repeats_nothing(
+    catalog: DataCatalog, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SequentialRunner().run(create_pipeline(), catalog)
+    assert "group_002 is left out: presegmentation found no objects" in caplog.text
+    quality = catalog.load("style_quality").set_index("cluster")
+    assert quality["passed"].tolist() == [True, False, True]
+    assert "found no objects" in quality.loc["group_002", "why"]
+    assert quality.loc["group_001", "n_tiles"] == 2 * 3 * 3
+    assert quality.loc["group_001", "steps"] == 2
+    assert catalog.load("style_models")["group_003"].training["images"] == ["y"]
+    images = catalog.load("synthetic_images")
+    assert list(images) == list(MASKS["id"])
+    first = {key: image() for key, image in images.items()}
+    assert all(image.shape == (*SHAPE, 3) and image.dtype == np.uint8 for image in first.values())
+    assert (tmp_path / "08" / "samples.png").stat().st_size > 10_000
+
+    monkeypatch.setattr("keras.Model.fit", lambda *args, **kwargs: pytest.fail("training began"))
+    with caplog.at_level(logging.INFO):
+        SequentialRunner().run(create_pipeline(), catalog)
+    assert "Generators: 2 trained before, 0 to do" in caplog.text
+    for key, image in catalog.load("synthetic_images").items():
+        np.testing.assert_array_equal(image(), first[key])
+
+
+def test_if_no_cluster_passes_the_reasons_are_told_and_kept(catalog: DataCatalog, tmp_path: Path) -> None:
+    strict = make_params(tmp_path / "06/.training", quality={"max_kid_ratio": 1e-9})
+    catalog["params:style_transfer"] = MemoryDataset(strict)
+    with pytest.raises(
+        KaryosegError, match=r"no cluster passed .*group_001: KID is .*group_002: presegmentation found"
+    ):
+        SequentialRunner().run(create_pipeline(), catalog)
+    assert not catalog.load("style_quality")["passed"].any()
+
+
+def test_without_any_object_the_run_ends_before_training(tmp_path: Path) -> None:
+    images, labels = lazies(IDS, "image"), lazies(IDS, "labels", empty=tuple(IDS))
+    samples = measure_samples(images, labels, CLUSTERS)
+    assert samples["n_objects"].tolist() == [0] * 5
+    with pytest.raises(KaryosegError, match="no cluster has an image with objects"):
+        train_generators(images, labels, samples, make_params(tmp_path))
+
+
+def test_samples_that_are_listed_but_missing_are_named() -> None:
+    images = lazies(IDS[1:], "image")
+    with pytest.raises(KaryosegError, match=r"001 in clusters\.csv, but without image or labels"):
+        measure_samples(images, lazies(IDS, "labels"), CLUSTERS)
+
+
+def test_an_image_is_made_again_only_if_something_it_depends_on_changed(tmp_path: Path) -> None:
+    class Model:
+        fingerprint = "weights"
+
+    labels = lazies([*MASKS["id"]], "labels")
+    quality = pd.DataFrame({"cluster": ["group_001", "group_003"], "passed": [True, False], "why": ["ok", "bad"]})
+
+    def marks(model: Any = Model, **changes: Any) -> dict[str, str]:
+        models = {"group_001": model(), "group_003": model()}
+        made = generate_images(models, labels, MASKS, quality, make_params(tmp_path, **changes))
+        return {key: lazy.fingerprint for key, lazy in made.items()}
+
+    assert list(marks()) == ["group_001_000", "group_001_001"]  # those of the cluster that passed
+    assert marks() == marks(checkpoint_steps=7, quality=ANYTHING | {"n_images": 5})
+    changed = type("Other", (Model,), {"fingerprint": "other weights"})
+    for other in (marks(changed), marks(seed=1), marks(generation={"dropout": False})):
+        assert all(other[key] != mark for key, mark in marks().items())
+
+
+def test_pipeline_reads_and_writes_the_agreed_names() -> None:
+    pipeline = create_pipeline()
+    assert pipeline.inputs() == {
+        "style_images", "style_labels", "style_clusters", "synthetic_labels", "synthetic_masks_table",
+        "params:style_transfer",
+    }  # fmt: skip
+    assert pipeline.all_outputs() == {
+        "style_samples", "style_models", "synthetic_images", "style_quality", "style_samples_figure"
+    }  # fmt: skip
