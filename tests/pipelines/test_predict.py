@@ -58,10 +58,10 @@ class Threshold:
         self.calls.append((Path(facts.where).name, facts, scale))
         return image.astype(np.float32), scale or 1.0
 
-    def predict(self, image: np.ndarray, *, out_shape: tuple[int, int], **_: Any) -> SimpleNamespace:
+    def predict(self, image: np.ndarray, *, out_shape: tuple[int, int], scale: float, **_: Any) -> SimpleNamespace:
         """Label bright regions."""
         assert image.shape == out_shape
-        return SimpleNamespace(labels=label(image > 100).astype(np.int32))
+        return SimpleNamespace(labels=label(image > 100).astype(np.int32), scale=scale)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from dots import DotFinder, store
-from karyoseg.core.errors import ProblemReport
+from karyoseg.core.errors import Problem, ProblemReport
 from karyoseg.datasets import CSVDataset, ParquetDataset, PredictionFolder
 from karyoseg.models import shared
 from karyoseg.params.cluster import AddressedCluster, LocalCluster
@@ -81,6 +81,21 @@ def test_a_bad_store_is_reported_first(tmp_path: Path) -> None:
     with pytest.raises(ProblemReport) as caught:
         nodes.find_inputs(PredictParams(input=str(tmp_path / "in"), output=str(tmp_path / "out"), model="dots"))
     assert [Path(problem.where).name for problem in caught.value.problems] == ["bad.zarr"]
+
+
+def test_a_bucket_for_what_is_predicted_in_blocks_is_refused_first(tmp_path: Path) -> None:
+    store(image(), tmp_path / "in" / "scan.zarr")
+    params = PredictParams(input=str(tmp_path / "in"), output="s3://lab/results", model="dots")
+    with pytest.raises(ProblemReport, match=r"in blocks, and predict\.output is s3://lab/results"):
+        nodes.find_inputs(params)
+
+
+def test_with_a_bucket_what_is_predicted_in_blocks_can_be_skipped(tmp_path: Path) -> None:
+    store(image(), tmp_path / "in" / "scan.zarr")
+    options: dict[str, Any] = {"model": "dots", "engine": "keras", "precision": "f32", "on_bad_image": "skip"}
+    params = PredictParams(input=str(tmp_path / "in"), output="memory://results", **options)
+    outcomes = nodes.predict_images(nodes.find_inputs(params), params)
+    assert isinstance(outcomes["scan"](), Problem)
 
 
 def test_a_cluster_may_be_a_word_or_an_address() -> None:

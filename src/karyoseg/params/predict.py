@@ -24,6 +24,19 @@ class BlockParams(Params):
     """Local TIFF files with more pixels are predicted in blocks [million px]; Zarr always is."""
 
 
+class FullParams(Params):
+    """Of `mode: full`."""
+
+    postprocessing: str | None = None
+    """JSON file that tune_postprocessing wrote, or its URL; null takes the default parameters."""
+    foreground_model: str | None = None
+    """Folder, URL or name of a model that train_foreground wrote, which corrects contours and removes what it does not
+    confirm; null for none."""
+    second_scale: float = Field(default=1.5, gt=1, le=2)
+    """How much larger than in training nuclei are in the second run; published is 2, which suits models that have seen
+    nuclei of that size."""
+
+
 class PredictParams(Params):
     """From a user's images to label images and measurements."""
 
@@ -42,6 +55,11 @@ class PredictParams(Params):
     """Numbers the network calculates with: `f32`; with OpenVINO also `bf16` (half the bits, twice as fast on
     processors made for it) and `int8` (faster still; after `kedro model quantize`); or `auto`: the fastest that is
     close enough."""
+    mode: Literal["fast", "full"] = "fast"
+    """`fast` predicts each image once; `full` at two scales, and merges and corrects the objects found by the rules of
+    nucleAIzer, which takes three to five times as long."""
+    full: FullParams = FullParams()
+    """Of `mode: full`."""
     axes: str | None = None
     """Axes of TIFF stacks that do not say themselves, such as `CYX`; null trusts the files."""
     channels: list[Annotated[int, Field(ge=0)]] | None = None

@@ -3,29 +3,53 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from karyoseg.core.block_run import LargePrediction
-from karyoseg.core.block_tasks import BlockJob
+from karyoseg.core.block_tasks import BlockJob, find_around
 from karyoseg.core.blocks import BlockGrid, choose_size
+from karyoseg.core.image_files import ImageError, is_url
 from karyoseg.core.inputs import InputImage
 from karyoseg.core.label_store import CHUNK
-from karyoseg.core.large_images import LargeImage, open_large
-from karyoseg.core.preparation import ESTIMATE_RANGE, ImageFacts, Preparation, scale_correction
+from karyoseg.core.large_images import open_large
+from karyoseg.core.preparation import ImageFacts
 from karyoseg.core.privacy import public_url
+from karyoseg.core.scale_check import centred_in, check_scale, check_windows
 from karyoseg.core.size import polygon_diameters
 from karyoseg.core.windows import WindowPreparation
 from karyoseg.models.base import Segmenter
 from karyoseg.models.shared import SharedModel
-from karyoseg.params.predict import PredictParams
+from karyoseg.params.predict import BlockParams, PredictParams
 
 _LEAST_OVERLAP = 128  # px that the network sees
-_TRIAL = 4e6  # px that are segmented to see whether the scale is right
 _NUCLEI = 4  # typical ones side by side, if that is more
+
+
+def require_local_output(params: PredictParams, image_file: InputImage) -> None:
+    """Refuse to write the result of a large image to a bucket: blocks go to their places in files.
+
+    Parameters
+    ----------
+    params : PredictParams
+        All parameters.
+    image_file : InputImage
+        A large image.
+
+    Raises
+    ------
+    ImageError
+        If results go to a URL.
+    """
+    if is_url(params.output):
+        raise ImageError(
+            image_file.path,
+            f"is so large that it is predicted in blocks, and predict.output is {public_url(params.output)}",
+            "a folder of a file system",
+            "Predict it into such a folder and upload that.",
+        )
 
 
 def plan_large(model: SharedModel, params: PredictParams, image_file: InputImage) -> LargePrediction:
@@ -44,72 +68,69 @@ def plan_large(model: SharedModel, params: PredictParams, image_file: InputImage
     -------
     LargePrediction
         Ready to be written.
+
+    Raises
+    ------
+    ImageError
+        If the image cannot be read, or results go to a URL.
     """
+    require_local_output(params, image_file)
     source = image_file.path
     image, segmenter = open_large(source, params.axes), model()
     pixel_size = params.pixel_size_um or image.pixel_size_um
     facts = ImageFacts(source, params.magnification, pixel_size, params.diameter_px)
     channels = params.channels if params.channels is not None else segmenter.preparation.channels
-    preparation = _prepare(image, segmenter, facts, params, channels)
-    scale = preparation.prepared[0] / image.shape[0]
-    overlap = params.blocks.overlap
-    grid = BlockGrid(
-        image.shape,
-        preparation.prepared,
-        choose_size(scale, CHUNK) if params.blocks.size == "auto" else params.blocks.size,
-        _overlap(segmenter, scale) if overlap == "auto" else overlap,
-        segmenter.context,
-        segmenter.stride,
-    )
-    job = BlockJob(
-        source,
-        params.axes,
-        params.channels,
-        channels,
-        model,
-        preparation,
-        grid,
-        {"prob_thresh": params.prob_thresh, "nms_thresh": params.nms_thresh},
-        pixel_size,
-        params.min_area,
-        Path(),
-    )
+    # Scale and intensity range are decided from a sample, which is the whole image if that is small.
+    sample = image.sample(channels)
+    picked = None if channels is None else range(len(channels))
+    chosen = {"auto": None, "none": 1.0}.get(params.scale) if isinstance(params.scale, str) else params.scale
+    recipe, scale = segmenter.plan(sample, facts=facts, scale=chosen, channels=picked)
+
+    @cache
+    def job_at(scale: float) -> BlockJob:
+        preparation = WindowPreparation.decide(sample, image.shape, recipe, scale)
+        return BlockJob(
+            source,
+            params.axes,
+            params.channels,
+            channels,
+            model,
+            preparation,
+            _grid(preparation, segmenter, params.blocks, scale),
+            {"prob_thresh": params.prob_thresh, "nms_thresh": params.nms_thresh},
+            pixel_size,
+            params.min_area,
+            Path(),
+        )
+
+    if chosen is None and params.diameter_px is None and recipe.rescale["name"] == "diameter":
+        scale = check_scale(lambda scale: _diameters(job_at(scale)), scale, float(recipe.rescale["target"]))
+    job = job_at(scale)
     info = {
         "source": public_url(source),
         "model": public_url(params.model),
         "scale": scale,
         "pixel_size_um": pixel_size,
-        "blocks": len(grid),
+        "blocks": len(job.grid),
     }
-    return LargePrediction(job, params.cluster.model_dump(), overlap != "auto", info, params.overlay)
+    return LargePrediction(job, params.cluster.model_dump(), params.blocks.overlap != "auto", info, params.overlay)
 
 
-def _prepare(
-    image: LargeImage, segmenter: Segmenter, facts: ImageFacts, params: PredictParams, channels: Sequence[int] | None
-) -> WindowPreparation:
-    """Decide scale and intensity range from a sample, which is the whole image if that is small."""
-    sample = image.sample(channels)
-    picked = None if channels is None else range(len(channels))
-    chosen = {"auto": None, "none": 1.0}.get(params.scale) if isinstance(params.scale, str) else params.scale
-    recipe, scale = segmenter.plan(sample, facts=facts, scale=chosen, channels=picked)
-    recipe = replace(recipe, channels=None)
-    if chosen is None and params.diameter_px is None and recipe.rescale["name"] == "diameter":
-        scale *= _correction(image.sample(channels, _TRIAL), segmenter, recipe, scale)
-    return WindowPreparation.decide(sample, image.shape, recipe, scale)
+def _grid(preparation: WindowPreparation, segmenter: Segmenter, blocks: BlockParams, scale: float) -> BlockGrid:
+    overlap = math.ceil(max(_LEAST_OVERLAP, _NUCLEI * (segmenter.diameter or 0)) / scale)
+    return BlockGrid(
+        preparation.shape,
+        preparation.prepared,
+        choose_size(scale, CHUNK) if blocks.size == "auto" else blocks.size,
+        overlap if blocks.overlap == "auto" else blocks.overlap,
+        segmenter.context,
+        segmenter.stride,
+    )
 
 
-def _correction(sample: np.ndarray, segmenter: Segmenter, recipe: Preparation, scale: float) -> float:
-    """Factor by which the nuclei that are found say that the scale should change; 1 if that makes it no better."""
-
-    def wanted(scale: float) -> float:
-        prepared = recipe.apply(sample, scale)
-        shape = (sample.shape[0], sample.shape[1])
-        found = segmenter.predict(prepared, scale=scale, out_shape=shape, check_size=False)
-        return scale_correction(polygon_diameters(found.polygons) * scale, float(recipe.rescale["target"]))
-
-    factor = min(wanted(scale), max(1.0, ESTIMATE_RANGE[1] / scale))
-    return factor if factor != 1 and abs(math.log(wanted(scale * factor))) < abs(math.log(factor)) else 1.0
-
-
-def _overlap(segmenter: Segmenter, scale: float) -> int:
-    return math.ceil(max(_LEAST_OVERLAP, _NUCLEI * (segmenter.diameter or 0)) / scale)
+def _diameters(job: BlockJob) -> np.ndarray:
+    """Diameters of the objects by which the scale is checked [px of the image]."""
+    found = [(window, find_around(job, window)) for window in check_windows(job.grid.shape)]
+    return np.concatenate(
+        [polygon_diameters(objects.polygons[centred_in([window], objects.points)]) for window, objects in found]
+    )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import chain
 
+import numpy as np
 import pandas as pd
 
 from karyoseg.core.block_run import LargePrediction
@@ -30,14 +31,15 @@ from karyoseg.models.base import Segmenter
 from karyoseg.models.shared import SharedModel
 from karyoseg.models.summary import summary
 from karyoseg.params.predict import PredictParams
-from karyoseg.pipelines.predict.large import plan_large
+from karyoseg.pipelines.predict.full import FullMode, refuse_large
+from karyoseg.pipelines.predict.large import plan_large, require_local_output
 
 Outcome = PredictionResult | LargePrediction | Problem
 
 logger = logging.getLogger(__name__)
 
 #: Parameters that change where results go or what happens to bad images, not the results.
-_NOT_RESULTS = {"input", "output", "model", "on_bad_image", "engine", "precision", "cluster"}
+_NOT_RESULTS = {"input", "output", "model", "on_bad_image", "engine", "precision", "cluster", "mode", "full"}
 #: Pixels of all images that are segmented at the same time: bounds the memory.
 _ROOM = Room(16e6)
 
@@ -90,9 +92,13 @@ def predict_images(inputs: list[InputImage], params: PredictParams) -> dict[str,
     )
     logger.info("%s", line)
     options = params.model_dump(mode="json", exclude=_NOT_RESULTS)
+    full = FullMode.open(params, segmenter) if params.mode == "full" else None
+    if full:
+        options |= {"full": full.identity}
     engine, precision = runs_in.split()
-    segment = partial(_segment, segmenter, params)
-    segment_large = partial(plan_large, SharedModel(params.model, engine, precision), params)
+    segment = partial(_segment, segmenter, params, full)
+    in_blocks = partial(plan_large, SharedModel(params.model, engine, precision), params)
+    segment_large = refuse_large if full else in_blocks
     return {
         image.stem: Lazy(
             partial(
@@ -136,6 +142,9 @@ def _is_large(source: InputImage, params: PredictParams) -> bool:
 def _check(source: InputImage, params: PredictParams) -> None:
     """Raise if an image cannot be read; of a large one only a corner is."""
     if _is_large(source, params):
+        if params.mode == "full":
+            refuse_large(source)
+        require_local_output(params, source)
         open_large(source.path, params.axes).read((slice(0, 1), slice(0, 1)), params.channels)
     else:
         select_channels(read_input(source.path, params.axes).array, params.channels, "keep", where=source.path)
@@ -152,31 +161,41 @@ def _predict_one(segment: Callable[[], Outcome], source: InputImage, params: Pre
         return _problem(source, error)
 
 
-def _segment(segmenter: Segmenter, params: PredictParams, source: InputImage) -> PredictionResult:
+def _segment(
+    segmenter: Segmenter, params: PredictParams, full: FullMode | None, source: InputImage
+) -> PredictionResult:
     file = read_input(source.path, params.axes)
     pixel_size = params.pixel_size_um or file.pixel_size_um
     image = select_channels(file.array, params.channels, "keep", where=source.path)
-    prepared, scale = segmenter.prepare(
-        file.array,
-        facts=ImageFacts(source.path, params.magnification, pixel_size, params.diameter_px),
-        scale={"auto": None, "none": 1.0}.get(params.scale) if isinstance(params.scale, str) else params.scale,
-        channels=params.channels,
-    )
-    with _ROOM.take(prepared.size):
-        labels = segmenter.predict(
-            prepared,
-            scale=scale,
-            out_shape=(image.shape[0], image.shape[1]),
-            prob_thresh=params.prob_thresh,
-            nms_thresh=params.nms_thresh,
-            check_size=params.scale == "auto" and params.diameter_px is None,
-        ).labels
+    facts = ImageFacts(source.path, params.magnification, pixel_size, params.diameter_px)
+    wanted = {"auto": None, "none": 1.0}.get(params.scale) if isinstance(params.scale, str) else params.scale
+    if full:
+        labels, scale = full.segment(segmenter, file.array, params, facts=facts, scale=wanted, room=_ROOM)
+    else:
+        labels, scale = _segment_fast(segmenter, file.array, params, facts, wanted)
     if params.min_area:
         labels = relabel(remove_small(labels, params.min_area))
     origin = {"source": public_url(source.path), "model": public_url(params.model)}
     info = origin | {"scale": scale, "pixel_size_um": pixel_size}
     table = measure_objects(labels, image, pixel_size)
     return PredictionResult(labels, image, table, pixel_size, info, params.overlay)
+
+
+def _segment_fast(
+    segmenter: Segmenter, image: np.ndarray, params: PredictParams, facts: ImageFacts, scale: float | None
+) -> tuple[np.ndarray, float]:
+    prepared, scale = segmenter.prepare(image, facts=facts, scale=scale, channels=params.channels)
+    with _ROOM.take(prepared.size):
+        prediction = segmenter.predict(
+            prepared,
+            scale=scale,
+            out_shape=(image.shape[0], image.shape[1]),
+            prob_thresh=params.prob_thresh,
+            nms_thresh=params.nms_thresh,
+            check_size=params.scale == "auto" and params.diameter_px is None,
+            prepare=lambda scale: segmenter.prepare(image, facts=facts, scale=scale, channels=params.channels)[0],
+        )
+    return prediction.labels, prediction.scale
 
 
 def _find_problems(source: InputImage, params: PredictParams) -> list[Problem]:

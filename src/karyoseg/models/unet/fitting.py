@@ -1,0 +1,128 @@
+"""Training of the networks of a foreground model, one after the other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from karyoseg.core.errors import KaryosegError
+from karyoseg.core.lazy import fingerprint
+from karyoseg.models.base import Augment, LabelledSamples
+from karyoseg.models.stardist.patches import PatchStream, TargetSpec
+from karyoseg.models.stardist.training import run_epochs
+from karyoseg.models.stardist.workspace import Workspace
+from karyoseg.models.unet.network import build_unet, foreground_target, jaccard_loss
+
+logger = logging.getLogger(__name__)
+
+BEST = "best.weights.h5"
+_MOST_VALIDATION_PATCHES = 64
+_UNUSED = TargetSpec(n_rays=1, grid=(1, 1))  # of the polygons of StarDist
+_NO_EFFECT = {"name", "workspace", "workers", "cache_gb", "test_time", "sigmas"}
+
+
+class ForegroundStream(PatchStream):
+    """Batches of augmented patches with maps of their foreground.
+
+    Parameters
+    ----------
+    samples : LabelledSamples
+        Training samples.
+    sigma : float
+        Blur of the maps [px].
+    **options : object
+        See :class:`karyoseg.models.stardist.patches.PatchStream`.
+    """
+
+    def __init__(self, samples: LabelledSamples, sigma: float, **options: Any):
+        super().__init__(samples, _UNUSED, **options)
+        self._sigma = sigma
+
+    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[override]
+        """Return images ``(B, Y, X, C)`` and maps ``(B, Y, X, 1)`` of one batch."""
+        first = (self.epoch * self._steps + step) * self._batch_size
+        pairs = [self.patch(first + i) for i in range(self._batch_size)]
+        maps = [foreground_target(labels, self._sigma) for _, labels in pairs]
+        return np.stack([image for image, _ in pairs]), np.stack(maps)[..., None]
+
+
+def fit_networks(
+    directory: Path,
+    train: LabelledSamples,
+    validation: LabelledSamples,
+    augment: Augment | None,
+    options: Mapping[str, Any],
+) -> tuple[list[keras.Model], pd.DataFrame]:
+    """Train one network per blur, each with a seed of its own.
+
+    A training of the same data and parameters that was interrupted is continued.
+
+    Parameters
+    ----------
+    directory : Path
+        Working folder.
+    train, validation : LabelledSamples
+        Prepared samples.
+    augment : callable or None
+        Cuts and changes the training patches.
+    options : mapping
+        Fields of ``TrainForegroundParams``, and ``n_channels``.
+
+    Returns
+    -------
+    networks : list of keras.Model
+        With their best weights by validation loss.
+    history : DataFrame
+        One row per network and epoch.
+
+    Raises
+    ------
+    KaryosegError
+        If there are no samples to learn from, or none to validate on.
+    """
+    for name, samples in (("train", train), ("val", validation)):
+        if not samples.ids:
+            raise KaryosegError(
+                f"train_foreground: no samples in the {name} split; needed: at least one. Set preprocess.splits."
+            )
+    data = [
+        [key, part.images[key].fingerprint, part.labels[key].fingerprint]
+        for part in (train, validation)
+        for key in part.ids
+    ]
+    kept = {name: value for name, value in options.items() if name not in _NO_EFFECT}
+    networks, histories = [], []
+    for index, sigma in enumerate(options["sigmas"]):
+        logger.info("Foreground network %d of %d: targets blurred by %g px", index + 1, len(options["sigmas"]), sigma)
+        seed = options["seed"] + index
+        keras.utils.set_random_seed(seed)
+        workspace = Workspace(directory / f"network_{index}", fingerprint(data, kept, sigma, index), BEST)
+        form = options["n_channels"], options["depth"], options["filters"]
+        network = build_unet(*form)
+        network.compile(keras.optimizers.Adam(options["learning_rate"]), jaccard_loss)
+        size = {"patch_size": options["patch_size"], "cache_bytes": 1e9 * options["cache_gb"]}
+        stream = ForegroundStream(
+            train,
+            sigma,
+            batch_size=options["batch_size"],
+            steps=options["steps_per_epoch"],
+            augment=augment,
+            seed=seed,
+            workers=options["workers"],
+            **size,
+        )
+        n_patches = min(len(validation.ids), _MOST_VALIDATION_PATCHES)
+        known = ForegroundStream(validation, sigma, batch_size=n_patches, steps=1, seed=options["seed"], **size)[0]
+        schedule = {"schedule": {"name": "cosine", "warmup_epochs": 0, "final_fraction": 0.01}, "loggers": []}
+        history = run_epochs(network, stream, known, workspace, {**options, **schedule, "seed": seed})
+        histories.append(history.assign(network=index, sigma=sigma))
+        bare = build_unet(*form)  # whose file holds no state of an optimizer
+        bare.set_weights(network.get_weights())
+        networks.append(bare)
+    return networks, pd.concat(histories, ignore_index=True)

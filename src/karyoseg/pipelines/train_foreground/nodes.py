@@ -1,0 +1,59 @@
+"""Nodes of the train_foreground pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from karyoseg.core.lazy import Lazy
+from karyoseg.core.splits import TRAIN, VALIDATION
+from karyoseg.models.unet import ForegroundModel
+from karyoseg.params.preprocess import PreprocessParams
+from karyoseg.params.train_foreground import TrainForegroundParams
+from karyoseg.pipelines.train.nodes import select_samples
+
+Partitions = dict[str, Lazy[np.ndarray]]
+
+
+def train_foreground(
+    *,
+    images: Partitions,
+    labels: Partitions,
+    manifest: pd.DataFrame,
+    splits: pd.DataFrame,
+    policy: dict[str, Any],
+    preprocess: PreprocessParams,
+    params: TrainForegroundParams,
+) -> tuple[ForegroundModel, pd.DataFrame]:
+    """Train U-Nets that map how likely each pixel is part of a nucleus.
+
+    In: prepared samples, splits, the augmentation policy and the training
+    parameters.
+    Out: the model, with what is needed to prepare new images as these were; and
+    losses by network and epoch.
+
+    Test samples play no part. A killed training continues from its last
+    checkpoint.
+    """
+    from karyoseg.core.augment import Augmenter  # albumentations is slow to import
+
+    config = {
+        "n_channels": int(manifest["prepared_channels"].iloc[0]),
+        "depth": params.depth,
+        "filters": params.filters,
+        "sigmas": params.sigmas,
+        "test_time": params.test_time,
+    }
+    model = ForegroundModel(
+        Path(params.workspace) / params.name, config, {"preparation": preprocess.preparation().to_dict()}
+    )
+    history = model.fit(
+        select_samples(images, labels, splits, TRAIN),
+        select_samples(images, labels, splits, VALIDATION),
+        Augmenter(policy["transforms"]),
+        params.model_dump(mode="json") | {"augmentation": policy},
+    )
+    return model, history
