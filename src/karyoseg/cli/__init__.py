@@ -5,9 +5,11 @@ from __future__ import annotations
 import click
 
 from karyoseg.cli.bucket import bucket
+from karyoseg.cli.convert import convert
 from karyoseg.cli.model import model
 from karyoseg.cli.run import run
 from karyoseg.cli.runs import runs
+from karyoseg.cli.types import types
 
 
 @click.group(name="karyoseg")
@@ -16,6 +18,8 @@ def cli() -> None:
 
 
 cli.add_command(bucket)
+cli.add_command(convert)
 cli.add_command(model)
 cli.add_command(run)
 cli.add_command(runs)
+cli.add_command(types)

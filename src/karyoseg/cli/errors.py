@@ -15,6 +15,14 @@ from kedro.validation.exceptions import ParameterValidationError
 from karyoseg.core.errors import KaryosegError, causes
 
 _USER_ERRORS = (KaryosegError, ParameterValidationError, MissingConfigException)
+#: What Kedro and pydantic say of classes, and what is shown in its place.
+_FOR_PROGRAMMERS = {
+    r"\n *For further information visit \S+": "",
+    r" Failed to instantiate \w+ for parameter '.*': \d+ validation errors? for \w+$": "",
+    r"^( *)Value error, ": r"\1",
+    r" \[type=value_error, .*\]$": "",
+    r" \[type=\w+, input_value=(.*), input_type=\w+\]$": r" (found \1)",
+}
 
 
 def user_error(error: BaseException | None) -> BaseException | None:
@@ -48,8 +56,10 @@ def readable(error: BaseException) -> str:
     str
         The message.
     """
-    message = re.sub(r"\n *For further information visit \S+", "", str(error))
-    return re.sub(r" \[type=value_error, .*\]$", "", message, flags=re.MULTILINE)
+    message = str(error)
+    for pattern, shown in _FOR_PROGRAMMERS.items():
+        message = re.sub(pattern, shown, message, flags=re.MULTILINE)
+    return message
 
 
 def with_readable_errors(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,0 +1,89 @@
+"""``kedro types``: tell what kind of image it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from karyoseg.cli.errors import with_readable_errors
+from karyoseg.cli.tables import read_table
+from karyoseg.core.errors import KaryosegError
+
+_TABLE = click.Path(dir_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.group()
+def types() -> None:
+    """Tell fluorescence, stained tissue, brightfield ... apart, from examples of yours."""
+
+
+@types.command()
+@click.argument("table", type=_TABLE)
+@click.argument("target", metavar="EXAMPLES", type=_TABLE)
+@with_readable_errors
+def learn(table: Path, target: Path) -> None:
+    """Measure the images that TABLE lists (CSV: columns image and type), and write EXAMPLES, what `classify` needs.
+
+    Paths of images are relative to TABLE.
+    """
+    from karyoseg.core.files import replacing
+    from karyoseg.core.image_types import TYPE, ImageTypes
+    from karyoseg.core.predicting import read_input
+    from karyoseg.core.progress import Progress
+
+    rows = read_table(table, ("image", TYPE), dtype=str)
+    if rows[["image", TYPE]].isna().any(axis=None):
+        raise KaryosegError(f"{table}: has empty cells; needed: image and {TYPE} filled in each row. Complete it.")
+    paths = Progress(rows["image"], desc="measuring", unit="image")
+    learnt = ImageTypes.from_images([read_input(str(table.parent / path)).array for path in paths], list(rows[TYPE]))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target) as part:
+        learnt.table.assign(image=rows["image"]).to_csv(part, index=False)
+    click.echo(
+        f"{target}: {len(rows)} examples; {learnt.accuracy:.0%} are recognised by trees that have not seen them."
+    )
+
+
+@types.command()
+@click.argument("examples", type=_TABLE)
+@click.argument("source", metavar="INPUT")
+@click.argument("target", metavar="RESULT", type=_TABLE)
+@click.option("--copy-to", type=_FOLDER, help="Copy images into a folder per type here, if they are certain.")
+@click.option("--certain", type=click.FloatRange(0, 1), default=0.9, show_default=True, help="Least probability.")
+@with_readable_errors
+def classify(examples: Path, source: str, target: Path, copy_to: Path | None, certain: float) -> None:
+    """Write the probability of each type for each image of INPUT into RESULT (CSV).
+
+    INPUT is a file, folder, pattern such as 'a/*.tif', zip or URL. EXAMPLES comes from `kedro types learn`.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from karyoseg.core.files import replacing
+    from karyoseg.core.image_files import open_binary
+    from karyoseg.core.image_types import TYPE, ImageTypes, type_features
+    from karyoseg.core.inputs import find_images
+    from karyoseg.core.predicting import read_input
+    from karyoseg.core.progress import Progress
+
+    learnt = ImageTypes(read_table(examples))
+    images = find_images(source, exclude=str(copy_to) if copy_to else None)
+    measured = [type_features(read_input(one.path).array) for one in Progress(images, desc="measuring", unit="image")]
+    found = learnt.probabilities(np.stack(measured))
+    best = found.idxmax(axis=1)
+    result = pd.concat([pd.DataFrame({"image": [one.path for one in images], TYPE: best}), found], axis=1)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target) as part:
+        result.to_csv(part, index=False)
+    click.echo(f"{target}: " + ", ".join(f"{n} {kind}" for kind, n in best.value_counts().items()))
+    if copy_to is None:
+        return
+    sure = found.max(axis=1) >= certain
+    for one, kind in zip([one for one, is_sure in zip(images, sure, strict=True) if is_sure], best[sure], strict=True):
+        folder = copy_to / str(kind)
+        folder.mkdir(parents=True, exist_ok=True)
+        with open_binary(one.path) as stream, replacing(folder / Path(one.path.split("::")[0]).name) as part:
+            part.write_bytes(stream.read())
+    click.echo(f"{copy_to}: {sure.sum()} of {len(images)} images copied; the others are not certain.")

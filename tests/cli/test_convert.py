@@ -1,0 +1,96 @@
+"""``kedro convert``: images and labels from one form to another, on real files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from click.testing import CliRunner
+from PIL import Image
+
+from karyoseg.cli import cli
+from karyoseg.core.images import read_image, read_labels
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(cli, ["convert", *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(*arguments: object) -> str:
+    result = CliRunner().invoke(cli, ["convert", *map(str, arguments)])
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+    return result.output
+
+
+@pytest.fixture
+def labels(tmp_path: Path, disks: np.ndarray) -> Path:
+    """Two label images, one without objects."""
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    tifffile.imwrite(folder / "a.tif", disks.astype(np.uint16))
+    tifffile.imwrite(folder / "b.tif", np.zeros((20, 30), np.uint16))
+    return folder
+
+
+def test_16_bit_images_become_8_bit(tmp_path: Path, disks: np.ndarray) -> None:
+    deep = np.where(disks > 0, 40000, 1000).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "deep.tif", deep)
+    run("8bit", tmp_path / "deep.tif", tmp_path / "out")
+    np.testing.assert_array_equal(read_image(tmp_path / "out/deep.png").array, 255 * (disks > 0))
+    run("8bit", tmp_path / "deep.tif", tmp_path / "rgb", "--rgb")
+    assert np.asarray(Image.open(tmp_path / "rgb/deep.png")).shape == (*disks.shape, 3)
+
+
+def test_labels_become_masks_and_labels_again(tmp_path: Path, labels: Path, disks: np.ndarray) -> None:
+    Image.fromarray(np.where(disks > 0, 200, 10).astype(np.uint8)).save(tmp_path / "a.png")
+    run("labels-to-masks", labels / "a.tif", tmp_path / "dsb", "--images", tmp_path / "a.png")
+    masks = sorted((tmp_path / "dsb/a/masks").iterdir())
+    assert len(masks) == 4
+    assert {int(np.asarray(Image.open(mask)).max()) for mask in masks} == {255}
+    assert "1 of 1" in run("masks-to-labels", tmp_path / "dsb", tmp_path / "back")
+    np.testing.assert_array_equal(read_labels(tmp_path / "back/a.tif"), disks)
+
+
+def test_labels_become_a_submission_and_labels_again(tmp_path: Path, labels: Path, disks: np.ndarray) -> None:
+    table = tmp_path / "new" / "submission.csv"
+    assert "4 objects of 2 images" in run("labels-to-runs", labels, table)
+    rows = pd.read_csv(table, keep_default_na=False)
+    assert list(rows) == ["ImageId", "EncodedPixels"]
+    assert rows["ImageId"].value_counts().to_dict() == {"a": 4, "b": 1}
+    run("runs-to-labels", table, labels, tmp_path / "back")  # any images of these sizes will do
+    np.testing.assert_array_equal(read_labels(tmp_path / "back/a.tif"), disks)
+    assert not read_labels(tmp_path / "back/b.tif").any()
+
+
+def test_label_images_of_any_format_become_tiff(tmp_path: Path, disks: np.ndarray) -> None:
+    Image.fromarray(disks.astype(np.uint8)).save(tmp_path / "a.png")
+    run("labels-to-tiff", tmp_path / "a.png", tmp_path / "out")
+    assert tifffile.imread(tmp_path / "out/a.tif").dtype == np.uint16
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out/a.tif"), disks)
+
+
+def test_what_cannot_be_converted_is_reported_and_the_rest_is_done(labels: Path, tmp_path: Path) -> None:
+    (labels / "broken.tif").write_bytes(b"nothing")
+    output = refused("labels-to-masks", labels, tmp_path / "dsb")
+    assert "2 of 3" in output
+    assert "broken.tif" in output
+    assert (tmp_path / "dsb/a/masks/a_00001.png").is_file()
+    assert list((tmp_path / "dsb").rglob("*.part")) == []
+
+
+def test_tables_and_images_that_do_not_belong_together_are_refused(tmp_path: Path, labels: Path) -> None:
+    (tmp_path / "bad.csv").write_text("ImageId,Runs\na,1 2\n")
+    assert "EncodedPixels" in refused("runs-to-labels", tmp_path / "bad.csv", labels, tmp_path / "out")
+    (tmp_path / "other.csv").write_text("ImageId,EncodedPixels\nzz,1 2\n")
+    assert "such as zz" in refused("runs-to-labels", tmp_path / "other.csv", labels, tmp_path / "out")
+    (tmp_path / "long.csv").write_text("ImageId,EncodedPixels\nb,599 9\n")
+    assert "reach out of an image of 20 x 30 px" in refused(
+        "runs-to-labels", tmp_path / "long.csv", labels, tmp_path / "o"
+    )
+    assert not (tmp_path / "o/b.tif").exists()

@@ -1,0 +1,51 @@
+"""``kedro types``: learn from a table of examples, classify a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from karyoseg.cli import cli
+
+
+@pytest.fixture
+def folder(tmp_path: Path, rng: np.random.Generator) -> Path:
+    """Dark and light images, and a table of some of them."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for i in range(6):
+        for name, level in (("dark", 20), ("light", 220)):
+            Image.fromarray(rng.normal(level, 9, (30, 30)).clip(0, 255).astype(np.uint8)).save(
+                images / f"{name}{i}.png"
+            )
+    rows = [(f"images/{name}{i}.png", name) for i in range(4) for name in ("dark", "light")]
+    pd.DataFrame(rows, columns=["image", "type"]).to_csv(tmp_path / "table.csv", index=False)
+    return tmp_path
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    result = CliRunner().invoke(cli, ["types", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_types_are_learnt_classified_and_sorted(folder: Path) -> None:
+    assert "8 examples" in run("learn", folder / "table.csv", folder / "examples.csv")
+    run("classify", folder / "examples.csv", folder / "images", folder / "result.csv", "--copy-to", folder / "sorted")
+    result = pd.read_csv(folder / "result.csv")
+    assert len(result) == 12
+    for row in result.itertuples():
+        assert row.type in Path(row.image).name
+    assert {path.name for path in (folder / "sorted/dark").iterdir()} == {f"dark{i}.png" for i in range(6)}
+    assert {path.name for path in (folder / "sorted/light").iterdir()} == {f"light{i}.png" for i in range(6)}
+
+
+def test_a_table_that_is_not_complete_is_refused(folder: Path) -> None:
+    (folder / "table.csv").write_text("image,type\nimages/dark0.png,\n")
+    assert "filled in each row" in run("learn", folder / "table.csv", folder / "examples.csv", code=1)
+    assert not (folder / "examples.csv").exists()
