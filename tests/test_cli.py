@@ -11,11 +11,14 @@ import pytest
 from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DatasetError
+from kedro.validation.exceptions import ModelInstantiationError, ParameterValidationError
+from kedro.validation.model_factory import instantiate_model
 
 from karyoseg.cli import cli
 from karyoseg.cli.errors import readable, user_error
 from karyoseg.cli.run import adapt, check_pipelines
 from karyoseg.core.errors import KaryosegError
+from karyoseg.params.base import Params
 from projects import copy_project
 
 
@@ -30,6 +33,23 @@ def test_links_for_programmers_are_left_out() -> None:
     text = "epochs\n  Input should be an integer [type=int]\n    For further information visit https://x.y/z"
     assert readable(KaryosegError(text)) == "epochs\n  Input should be an integer [type=int]"
     assert readable(KaryosegError("bad name [type=value_error, input_value={...}]")) == "bad name"
+
+
+def test_wrong_parameters_are_told_without_names_of_classes() -> None:
+    class TrainParams(Params):
+        epochs: int = 1
+
+    def message(**values: object) -> str:
+        with pytest.raises(ModelInstantiationError) as caught:
+            instantiate_model("train", values, TrainParams)
+        return readable(ParameterValidationError(f"- Parameter 'train': {caught.value}"))
+
+    assert message(epohcs=3) == "- Parameter 'train':\n  unknown parameter 'epohcs'; did you mean 'epochs'?"
+    assert message(epochs="many").splitlines() == [
+        "- Parameter 'train':",
+        "epochs",
+        "  Input should be a valid integer, unable to parse string as an integer (found 'many')",
+    ]
 
 
 def test_unknown_pipelines_are_refused_with_the_known_ones() -> None:
@@ -61,13 +81,15 @@ def test_one_pipeline_is_passed_on_without_the_deprecated_option() -> None:
     assert seen == [(None, ["train", "evaluate"])]
 
 
-def test_listing_pipelines_does_not_import_tensorflow() -> None:
+def test_listing_pipelines_does_not_import_what_only_some_steps_need() -> None:
+    slow = {"tensorflow", "stardist", "keras", "albumentations", "sklearn", "scipy.stats", "sqlalchemy"}
     code = (
-        "import sys; from kedro.framework.project import configure_project, pipelines; "
-        "configure_project('karyoseg'); names = list(pipelines); "
-        "sys.exit(0 if 'train' in names and not {'tensorflow', 'stardist', 'keras'} & set(sys.modules) else 1)"
+        "import sys, karyoseg.hooks; from kedro.framework.project import configure_project, pipelines; "
+        "configure_project('karyoseg'); names = list(pipelines); assert 'train' in names; "
+        f"sys.exit(sorted({slow} & set(sys.modules)) or 0)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    run = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 
 @pytest.fixture(scope="module")

@@ -183,6 +183,13 @@ def test_a_record_that_cannot_be_written_any_more_does_not_stop_the_run(hooks: R
     assert (tmp_path / "data").read_text() == "in the way"
 
 
+def test_pipelines_are_recorded_in_the_order_of_the_workflow(hooks: RunHooks) -> None:
+    asked = {"pipeline_names": ["predict", "evaluate", "train"]}
+    hooks.before_pipeline_run(run_params=RUN | asked, pipeline=Pipeline([]), catalog=DataCatalog())
+    record = json.loads(Path(hooks._path).read_text())
+    assert record["pipelines"] == ["train", "evaluate", "predict"]
+
+
 def test_counts_say_what_is_counted() -> None:
     assert _count(rows(2)) == (2, "row")
     assert _count({"a": Lazy(dict, "1")}) == (1, "sample")

@@ -25,6 +25,7 @@ from karyoseg.core.lazy import Lazy
 from karyoseg.core.logs import tidy
 from karyoseg.core.progress import duration
 from karyoseg.datasets.run_folder import RunFolder
+from karyoseg.pipeline_registry import WORKFLOW
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class RunHooks:
             self._record = run_records.new_record(
                 self._project,
                 environment=run_params.get("env") or "local",
-                pipelines=run_params.get("pipeline_names") or ["__default__"],
+                pipelines=sorted(run_params.get("pipeline_names") or ["__default__"], key=_place),
                 selection={name: run_params.get(name) for name in _OPTIONS},
                 runner=_class_name(run_params.get("runner") or "SequentialRunner"),
                 steps=list(self._steps),
@@ -185,6 +186,11 @@ def _harmless() -> Iterator[None]:
         yield
     except Exception as error:  # noqa: BLE001  whatever it is, it must not stop the run
         logger.warning("The record of this run is incomplete: %s: %s", type(error).__name__, error)
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Sort pipelines as the workflow runs them: Kedro passes them in any order."""
+    return WORKFLOW.index(name) if name in WORKFLOW else len(WORKFLOW), name
 
 
 def _parameters(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from kedro.framework.project import find_pipelines
 from kedro.pipeline import Pipeline
 
+from karyoseg.pipelines import boxed
+
 WORKFLOW = ("download", "preprocess", "augment", "train", "evaluate", "visualize")
 
 
@@ -21,10 +23,6 @@ def register_pipelines() -> dict[str, Pipeline]:
     """
     found = find_pipelines(raise_errors=True)  # `kedro run --pipeline X` looks for X alone
     others = sorted(found.keys() - {*WORKFLOW, "__default__"})
-    pipelines = {
-        name: Pipeline(found[name], namespace=name, tags=name, prefix_datasets_with_namespace=False)
-        for name in (*WORKFLOW, *others)
-        if name in found
-    }
+    pipelines = {name: boxed(name, found[name]) for name in (*WORKFLOW, *others) if name in found}
     workflow = sum((pipelines[name] for name in WORKFLOW if name in pipelines), Pipeline([]))
     return {"__default__": workflow, **pipelines}

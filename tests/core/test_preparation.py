@@ -11,7 +11,7 @@ from scipy import ndimage as ndi
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.normalise import normalise
-from karyoseg.core.preparation import ImageFacts, Preparation, scale_correction, scale_from_estimate
+from karyoseg.core.preparation import ImageFacts, Preparation, scale_from_estimate
 from karyoseg.core.size import estimate_diameter, resize_image
 from karyoseg.core.synthetic import SAMPLE_CLASSES, NucleiScene, draw_scene, render_scene
 
@@ -128,12 +128,3 @@ def test_noise_is_smoothed_until_nuclei_stand_out(rng: np.random.Generator) -> N
     prepared, plain = Preparation().apply(image), normalise(image)
     contrast = [(x[nuclei].mean() - x[~nuclei].mean()) / x[~nuclei].std() for x in (prepared, plain)]
     assert contrast[0] > 1.5 * contrast[1]
-
-
-def test_corrections_go_by_what_covers_the_area() -> None:
-    assert scale_correction(np.array([]), 28) == 1
-    assert scale_correction(np.array([5.0]), 28) == 1  # one alone may be a fragment
-    assert scale_correction(np.array([14.0, 14, 14, 2, 2, 2, 2, 2]), 28) == 2
-    assert scale_correction(np.array([25.0, 28, 33]), 28) == 1
-    assert scale_correction(np.full(5, 1000.0), 28) == 0.25
-    assert scale_correction(np.full(5, 0.1), 28) == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,6 +14,7 @@ from karyoseg.core.plots.canvas import new_figure, to_png_bytes
 from karyoseg.core.previews import (
     SHAPE,
     captioned_sheet,
+    encode_png,
     image_tile,
     label_colours,
     label_tile,
@@ -121,3 +123,11 @@ def test_choice_goes_from_the_first_to_the_last(n: int) -> None:
     assert chosen[0] == "a"
     assert n == 1 or chosen[-1] == "j"
     assert spread([], n) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 1), (37, 50)])
+def test_pngs_hold_the_picture(rng: np.random.Generator, shape: tuple[int, int]) -> None:
+    picture = rng.integers(0, 256, (*shape, 3)).astype(np.uint8)
+    content = encode_png(picture)
+    assert np.array_equal(imagecodecs.png_decode(content), picture)
+    assert np.array_equal(np.array(Image.open(io.BytesIO(content))), picture)

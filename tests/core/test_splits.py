@@ -156,3 +156,26 @@ def test_everything_excluded_says_so() -> None:
     manifest = make_manifest(4, split=["train", "train", "test", "test"], image_sha256=["a", "b", "a", "b"])
     with pytest.raises(KaryosegError, match=r"leave 0 group.*2 excluded"):
         split(manifest)
+
+
+def test_named_validation_samples_and_what_was_made_of_them_leave_the_training() -> None:
+    names = ["a", "a_aug1f", "a_aug2e", "ab", "b", "b_augment", *[f"s{i}" for i in range(20)]]
+    splits = split(make_manifest(len(names), id=names), validation=["a"], test_fraction=0)
+    found = splits.set_index("id")["split"]
+    assert found[found == "val"].index.tolist() == ["a"]
+    assert found[found == EXCLUDED].index.tolist() == ["a_aug1f", "a_aug2e"]
+    assert found.drop(["a", "a_aug1f", "a_aug2e"]).eq("train").all()
+
+
+def test_named_validation_samples_take_their_group_with_them() -> None:
+    manifest = make_manifest(40, id=[f"g{i // 4}_{i}" for i in range(40)])
+    splits = split(manifest, validation=["g3_12"], group_pattern="^(g[0-9]+)_")
+    rest = splits[(splits["group"] == "g3") & (splits["id"] != "g3_12")]
+    assert rest["split"].eq(EXCLUDED).all()
+    assert (splits["split"] == "test").any()
+
+
+def test_names_that_are_not_to_train_on_are_refused() -> None:
+    manifest = make_manifest(20, split=["train"] * 15 + ["test"] * 5)
+    with pytest.raises(KaryosegError, match=r"2 name.*such as nobody"):
+        split(manifest, validation=["nobody", "s000", "s019"])

@@ -56,6 +56,12 @@ def test_the_pipeline_trains_from_disk_to_disk(tmp_path: Path, splits: pd.DataFr
             "primary_labels": SamplePartitions(path=str(tmp_path / "03/labels"), file_format="labels"),
             "primary_manifest": CSVDataset(filepath=str(tmp_path / "03/manifest.csv")),
             "splits": CSVDataset(filepath=str(tmp_path / "03/splits.csv")),
+            "prepared_style_images": SamplePartitions(
+                path=str(tmp_path / "05/images"), file_format="image", optional=True
+            ),
+            "prepared_style_labels": SamplePartitions(
+                path=str(tmp_path / "05/labels"), file_format="labels", optional=True
+            ),
             "augmentation_policy": JSONDataset(filepath=str(tmp_path / "05/policy.json")),
             "model": ModelDirectory(filepath=str(tmp_path / "06/m")),
             "training_history": CSVDataset(filepath=str(tmp_path / "08/history.csv")),
@@ -100,6 +106,8 @@ def test_each_split_goes_where_it_belongs(
         manifest=pd.DataFrame({"id": splits["id"], "prepared_channels": 3}),
         splits=splits,
         policy=POLICY,
+        style_images={},
+        style_labels={},
         preprocess=PreprocessParams(),
         params=make_params(tmp_path),
     )
@@ -119,6 +127,8 @@ def test_no_validation_samples_is_a_clear_error(tmp_path: Path, splits: pd.DataF
             manifest=pd.DataFrame({"id": splits["id"], "prepared_channels": 1}),
             splits=splits[splits["split"] != "val"],
             policy=POLICY,
+            style_images={},
+            style_labels={},
             preprocess=PreprocessParams(),
             params=make_params(tmp_path),
         )
@@ -132,6 +142,57 @@ def test_samples_that_are_listed_but_missing_are_reported(tmp_path: Path, splits
             manifest=pd.DataFrame({"id": splits["id"], "prepared_channels": 1}),
             splits=splits,
             policy=POLICY,
+            style_images={},
+            style_labels={},
+            preprocess=PreprocessParams(),
+            params=make_params(tmp_path),
+        )
+
+
+@pytest.mark.parametrize("share", [0.25, 0.8])
+def test_synthetic_samples_get_their_share_of_the_training_and_none_of_the_validation(
+    tmp_path: Path, splits: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def fit(self: Any, train: Any, validation: Any, augment: Any, options: Any) -> pd.DataFrame:
+        seen.update(train=train, validation=validation.ids, facts=self.training)
+        return pd.DataFrame()
+
+    monkeypatch.setattr(StarDistSegmenter, "fit", fit)
+    style = {f"group_{key}": value for key, value in lazies(0, 3).items()}
+    train_model(
+        images=lazies(0),
+        labels=lazies(1),
+        manifest=pd.DataFrame({"id": splits["id"], "prepared_channels": 1}),
+        splits=splits,
+        policy=POLICY | {"style": {"share": share}},
+        style_images=style,
+        style_labels={f"group_{key}": value for key, value in lazies(1, 3).items()},
+        preprocess=PreprocessParams(),
+        params=make_params(tmp_path),
+    )
+    made = [key for key in seen["train"].ids if key.startswith("style/")]
+    assert set(seen["train"].ids) - set(made) == {"000", "001"}
+    assert len(made) == seen["facts"]["n_style"] == max(1, round(2 * share / (1 - share)))
+    for key in made:
+        name = key.split("/")[1]
+        assert seen["train"].images[key].fingerprint == style[name].fingerprint
+    assert seen["validation"] == ["002"]
+
+
+def test_synthetic_samples_that_were_asked_for_and_are_missing_stop_the_training(
+    tmp_path: Path, splits: pd.DataFrame
+) -> None:
+    with pytest.raises(KaryosegError, match="none are prepared"):
+        train_model(
+            images=lazies(0),
+            labels=lazies(1),
+            manifest=pd.DataFrame({"id": splits["id"], "prepared_channels": 1}),
+            splits=splits,
+            policy=POLICY | {"style": {"share": 0.5}},
+            style_images={},
+            style_labels={},
             preprocess=PreprocessParams(),
             params=make_params(tmp_path),
         )

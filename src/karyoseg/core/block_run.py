@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 from karyoseg.core.block_tasks import BlockJob, draw_objects, find_objects, shrink_labels
 from karyoseg.core.cluster import Workers, open_workers
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.files import replace_folder, replacing
 from karyoseg.core.predicting import overlay_png
 from karyoseg.core.progress import Progress
 
@@ -84,7 +84,7 @@ class LargePrediction:
                 self._all(workers, partial(shrink_labels, job, level), job.store.parts(level), f"resolution {level}")
         _collect(job, table)
         preview = overlay_png(*job.store.overview()) if self.overlay else None
-        _replace(store, job.store.folder)
+        replace_folder(store, job.store.folder)
         return preview
 
     def _find(self, workers: Workers, kept: Path) -> tuple[BlockJob, np.ndarray]:
@@ -133,18 +133,7 @@ class LargePrediction:
 
 def _collect(job: BlockJob, path: Path) -> None:
     """Put the tables of all blocks into one file, one after the other."""
-    part = path.with_name(path.name + ".part")
     schema = pq.read_schema(job.table_file(0))
-    with pq.ParquetWriter(part, schema) as writer:
+    with replacing(path) as part, pq.ParquetWriter(part, schema) as writer:
         for block in range(len(job.grid)):
             writer.write_table(pq.read_table(job.table_file(block)).cast(schema))
-    part.replace(path)
-
-
-def _replace(old: Path, new: Path) -> None:
-    aside = old.with_name(old.name + ".old")
-    shutil.rmtree(aside, ignore_errors=True)
-    if old.exists():
-        old.rename(aside)
-    new.rename(old)
-    shutil.rmtree(aside, ignore_errors=True)

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from karyoseg.core.blocks import BlockGrid, Objects, Window
+from karyoseg.core.files import replacing
 from karyoseg.core.label_store import LabelStore
 from karyoseg.core.large_images import LargeImage, open_large
 from karyoseg.core.measure import measure_objects
@@ -126,17 +127,36 @@ def find_objects(job: BlockJob, block: int) -> tuple[int, int, float]:
         Twice the longest way from a centre to its outline [px].
     """
     if not job.objects_file(block).exists():
-        part = job.grid.read(block)
-        found = job.open_model().find(
-            job.preparation.apply(lambda window: job.image.read(window, job.network_channels), part),
-            origin=(part[0].start, part[1].start),
-            valid=job.grid.valid(block),
-            factor=job.grid.factor,
-            **job.thresholds,
-        )
+        found = find_around(job, job.grid.own(block))
         _keep(job, block, found.pick(job.grid.owned(found.points, block)))
     objects = load_objects(job, block)
     return block, len(objects), round(objects.diameter, 2)
+
+
+def find_around(job: BlockJob, window: Window) -> Objects:
+    """Find the objects that are centred in a window, and some around it.
+
+    Parameters
+    ----------
+    job : BlockJob
+        The job.
+    window : tuple of slice
+        Part of the image (Y, X) [px].
+
+    Returns
+    -------
+    Objects
+        In raster order.
+    """
+    valid = job.grid.grown(window)
+    part = job.grid.with_context(valid)
+    return job.open_model().find(
+        job.preparation.apply(lambda window: job.image.read(window, job.network_channels), part),
+        origin=(part[0].start, part[1].start),
+        valid=valid,
+        factor=job.grid.factor,
+        **job.thresholds,
+    )
 
 
 def draw_objects(job: BlockJob, first_labels: np.ndarray, block: int) -> None:
@@ -208,9 +228,8 @@ def _keep(job: BlockJob, block: int, objects: Objects) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_bytes(content)
 
 
 def _objects_around(job: BlockJob, first_labels: np.ndarray, block: int) -> tuple[Objects, np.ndarray]:

@@ -125,19 +125,28 @@ class BlockGrid:
 
     def valid(self, block: int) -> Window:
         """Return the part of the prepared image in which a block looks for objects."""
+        return self.grown(self.own(block))
+
+    def grown(self, window: Window) -> Window:
+        """Return the part of the prepared image in which objects centred in a window of the image are looked for."""
         y, x = (
-            slice(math.floor(side.start / step), min(length, math.ceil(side.stop / step)))
-            for side, step, length in zip(self.around(block, self.overlap), self.factor, self.prepared, strict=True)
+            slice(
+                math.floor(max(0, side.start - self.overlap) / step),
+                min(prepared, math.ceil(min(length, side.stop + self.overlap) / step)),
+            )
+            for side, step, length, prepared in zip(window, self.factor, self.shape, self.prepared, strict=True)
         )
         return y, x
 
     def read(self, block: int) -> Window:
         """Return the part of the prepared image that the network must see for that."""
+        return self.with_context(self.valid(block))
+
+    def with_context(self, valid: Window) -> Window:
+        """Return a part of the prepared image and what the network must see around it."""
         y, x = (
             slice(max(0, side.start - around) // step * step, min(length, side.stop + around))
-            for side, around, step, length in zip(
-                self.valid(block), self.context, self.stride, self.prepared, strict=True
-            )
+            for side, around, step, length in zip(valid, self.context, self.stride, self.prepared, strict=True)
         )
         return y, x
 

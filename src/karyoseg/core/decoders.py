@@ -159,39 +159,49 @@ def _tifffile_complaints() -> Iterator[list[str]]:
 
 def _decode_tiff(stream: BinaryIO, where: str, *, indexed: bool) -> Decoded:
     with _tifffile_complaints() as complaints, tifffile.TiffFile(stream, _multifile=False) as tif:
-        # A reduced page is the thumbnail of the image before it, and levels of a pyramid belong to their
-        # series.
-        series = [one for one in tif.series if not one.keyframe.is_reduced] or list(tif.series)
-        broken = [text for text in complaints if "page" in text.lower() and "TiffTag" not in text]
-        if broken or any("corrupted" in text for text in complaints):
-            raise ValueError((broken or complaints)[0])
-        if len(series) > 1:
-            shapes = ", ".join(" x ".join(str(n) for n in one.shape) for one in series[:4])
-            raise ImageError(
-                where,
-                f"{len(series)} images in one file ({shapes} ...)",
-                "one image per file",
-                "Save them one by one.",
-            )
-        _check_size(series[0].shape, where)
-        _check_segments(series[0], tif.filehandle.size)
-        page = series[0].keyframe
-        array = series[0].asarray()
+        series = _only_series(tif, complaints, where)
+        _check_size(series.shape, where)
+        _check_segments(series, tif.filehandle.size)
+        page = series.keyframe
+        array = series.asarray()
         size = tiff_pixel_size(tif)
-        imagej = bool(tif.is_imagej)
-    axes, n_extra = series[0].axes, n_alpha(page)
-    binary = page.bitspersample == 1
+        # ImageJ stores gray images shown with a colour table as palette images: there the indices are the intensities.
+        palette = not (indexed or tif.is_imagej)
+    array, axes = _intensities(array, series.axes, page, where, indexed=indexed, palette=palette)
+    return Decoded(array, axes, n_extra=n_alpha(page), stack=True, binary=page.bitspersample == 1, pixel_size_um=size)
+
+
+def _only_series(tif: tifffile.TiffFile, complaints: list[str], where: str) -> tifffile.TiffPageSeries:
+    """Return the image of a file; raise if it holds several or is damaged."""
+    # A reduced page is the thumbnail of the image before it, and levels of a pyramid belong to their series.
+    series = [one for one in tif.series if not one.keyframe.is_reduced] or list(tif.series)
+    broken = [text for text in complaints if "page" in text.lower() and "TiffTag" not in text]
+    if broken or any("corrupted" in text for text in complaints):
+        raise ValueError((broken or complaints)[0])
+    if len(series) > 1:
+        shapes = ", ".join(" x ".join(str(n) for n in one.shape) for one in series[:4])
+        raise ImageError(
+            where,
+            f"{len(series)} images in one file ({shapes} ...)",
+            "one image per file",
+            "Save them one by one.",
+        )
+    return series[0]
+
+
+def _intensities(
+    array: np.ndarray, axes: str, page: tifffile.TiffPage, where: str, *, indexed: bool, palette: bool
+) -> tuple[np.ndarray, str]:
+    """Make numbers that grow with the light of those that a file stores; `palette`: look up colours."""
     if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:
         raise ImageError(where, "CMYK colours", "gray or RGB", "Convert the image to RGB.")
     if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and not indexed and array.dtype.kind in "bu":
         array = ~array if array.dtype == bool else np.array(2**page.bitspersample - 1, array.dtype) - array
-    # ImageJ stores gray images shown with a colour table as palette images: there the indices are the
-    # intensities.
-    if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None and not (indexed or imagej):
+    if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None and palette:
         colours = (page.colormap.astype(np.uint16) >> 8).astype(np.uint8)
         gray = (colours == colours[0]).all()
         array, axes = (colours[0][array], axes) if gray else (np.moveaxis(colours[:, array], 0, -1), axes + "S")
-    return Decoded(array, axes, n_extra=n_extra, stack=True, binary=binary, pixel_size_um=size)
+    return array, axes
 
 
 def n_alpha(page: tifffile.TiffPage) -> int:

@@ -76,24 +76,10 @@ def find_images(spec: str, exclude: str | None = None) -> list[InputImage]:
     KaryosegError
         If there is nothing, or no image; the message lists what is there.
     """
-    fs, root = _filesystem(spec)
-    path = _full_path(fs, root)
-    if root.lower().endswith(".zip") and fs.isfile(root):
-        everything = _zip_members(path)
-        found = [one for one in everything if _is_image(one[0])]
-    elif _is_zarr(root) and fs.isdir(root):
-        found = everything = [(root.rstrip("/"), path.rstrip("/"), _folder_stamp(fs, root))]
-    elif fs.isfile(root):
-        found = everything = [(root, path, _stamp(fs.info(root)))]
-    else:
-        entries = sorted(_entries(fs, root, spec).items())
-        everything = [
-            (name, _full_path(fs, name), _stamp(info) if info["type"] == "file" else _folder_stamp(fs, name))
-            for name, info in entries
-        ]
-        found = [one for one in everything if _is_image(one[0])]
+    listed, named = _listed(spec)
+    found = listed if named else [one for one in listed if _is_image(one[0])]
     if not found:
-        names = _listing([one[0] for one in everything])
+        names = _listing([one[0] for one in listed])
         raise KaryosegError(
             f"{spec}: found {names}; needed: at least one image ({_KINDS}). Check the path; for images in "
             f"subfolders use a pattern such as '{spec.rstrip('/')}/**/*.tif'."
@@ -174,6 +160,23 @@ def is_inside(path: str, folder: str) -> bool:
     return Path(path).resolve().is_relative_to(Path(folder).resolve())
 
 
+def _listed(spec: str) -> tuple[list[tuple[str, str, str]], bool]:
+    """List what a path stands for as name, path and stamp; tell whether it names one file, which counts as an image."""
+    fs, root = _filesystem(spec)
+    path = _full_path(fs, root)
+    if root.lower().endswith(".zip") and fs.isfile(root):
+        return _zip_members(path), False
+    if _is_zarr(root) and fs.isdir(root):
+        return [(root.rstrip("/"), path.rstrip("/"), _folder_stamp(fs, root))], True
+    if fs.isfile(root):
+        return [(root, path, _stamp(fs.info(root)))], True
+    entries = sorted(_entries(fs, root, spec).items())
+    return [
+        (name, _full_path(fs, name), _stamp(info) if info["type"] == "file" else _folder_stamp(fs, name))
+        for name, info in entries
+    ], False
+
+
 def _filesystem(spec: str) -> tuple[fsspec.AbstractFileSystem, str]:
     try:
         with storage_errors(spec):
@@ -190,8 +193,7 @@ def _filesystem(spec: str) -> tuple[fsspec.AbstractFileSystem, str]:
     except Exception as error:
         raise KaryosegError(
             f"{spec}: cannot be reached ({' '.join(str(error).split())[:200]}); needed: an existing file, "
-            f"folder, pattern "
-            f"or archive. Check the path, the network and the credentials."
+            f"folder, pattern or archive. Check the path, the network and the credentials."
         ) from error
     return fs, root
 

@@ -43,6 +43,7 @@ __all__ = [
     "PIXEL_COUNTS",
     "ap_curve",
     "class_scores",
+    "dsb_score",
     "image_scores",
     "iou_matrix",
     "match_objects",
@@ -89,6 +90,23 @@ def match_table(y_true: ArrayLike, y_pred: ArrayLike, thresholds: Sequence[float
     1.0
     """
     return count_matches(find_overlap(y_true, y_pred), thresholds)
+
+
+def dsb_score(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """Compute the score of one image in the 2018 Data Science Bowl: the mean of its AP at AP_THRESHOLDS.
+
+    Parameters
+    ----------
+    y_true, y_pred : (Y, X) int array
+        Label images.
+
+    Returns
+    -------
+    float
+        0 to 1; ``dsb_score`` of :func:`summarise` is its mean over images.
+    """
+    table = match_table(y_true, y_pred, AP_THRESHOLDS)
+    return float(_ratio(table["tp"], table[["tp", "fp", "fn"]].sum(axis=1), table).mean())
 
 
 def score_image(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[pd.DataFrame, dict[str, int]]:

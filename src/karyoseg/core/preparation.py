@@ -19,15 +19,9 @@ from karyoseg.core.size import estimate_diameter, resize_image
 
 #: Rescaling outside this range is almost surely a wrong pixel size or a failed size estimate.
 SCALE_RANGE = (0.05, 10.0)
-
-
 #: A size estimate may be wrong: it never rescales beyond this.
 ESTIMATE_RANGE = (0.1, 4.0)
 
-
-_RIGHT_WITHIN = 1.4  # objects of other sizes are segmented about as well
-_LARGEST_CORRECTION = 4.0
-_ENOUGH = 3  # objects; one alone may be a fragment
 _LARGEST_BLUR = 2.0  # against noise [px of the prepared image]
 
 
@@ -234,35 +228,3 @@ def scale_from_estimate(estimate: float, target: float) -> float:
     if not math.isfinite(estimate):
         return 1.0
     return min(max(target / estimate, ESTIMATE_RANGE[0]), ESTIMATE_RANGE[1])
-
-
-def scale_correction(diameters: np.ndarray, target: float) -> float:
-    """Return by how much to rescale an image further, going by the objects that were found in it.
-
-    Half of their area counts as smaller than typical and half as larger, so that debris has little say.
-
-    Parameters
-    ----------
-    diameters : (n,) ndarray
-        Of the objects [px of the prepared image].
-    target : float
-        The size they should have [px].
-
-    Returns
-    -------
-    float
-        Factor; 1 if they are about right, or too few to tell.
-
-    Examples
-    --------
-    >>> scale_correction(np.array([2, 3, 20, 20]), 30), scale_correction(np.array([29, 31, 33]), 30)
-    (1.5, 1.0)
-    """
-    if len(diameters) < _ENOUGH:
-        return 1.0
-    ordered = np.sort(diameters)
-    area = np.cumsum(ordered**2)
-    factor = float(target / ordered[np.searchsorted(area, area[-1] / 2)])
-    if 1 / _RIGHT_WITHIN <= factor <= _RIGHT_WITHIN:
-        return 1.0
-    return min(max(factor, 1 / _LARGEST_CORRECTION), _LARGEST_CORRECTION)

@@ -54,6 +54,29 @@ class Regions:
         """Pixels of each object."""
         return self._sum(self.stop - self.start).astype(np.int64)
 
+    def united(self, groups: NDArray[np.intp]) -> Regions:
+        """Take several objects together as one.
+
+        Parameters
+        ----------
+        groups : (m, k) int ndarray
+            Positions in `labels` of the objects of each group; a group holds no object twice.
+
+        Returns
+        -------
+        Regions
+            One object per group, numbered from 1, with the areas, boxes, moments and convex hulls of the groups; they
+            may share objects, so that `image` does not show them.
+        """
+        first = np.append(self._first(), len(self.owner))
+        members = groups.ravel()
+        n_runs = first[members + 1] - first[members]
+        begin = np.cumsum(n_runs) - n_runs
+        runs = np.arange(n_runs.sum()) + np.repeat(first[members] - begin, n_runs)
+        owner = np.repeat(np.repeat(np.arange(len(groups)), groups.shape[1]), n_runs)
+        names = np.arange(1, len(groups) + 1)
+        return Regions(self.image, names, owner, self.row[runs], self.start[runs], self.stop[runs])
+
     def boxes(self) -> tuple[NDArray[np.int64], ...]:
         """Return top, left (inside), bottom, right (just outside) of each object [px]."""
         first = self._first()
@@ -97,9 +120,10 @@ class Regions:
         for top in range(0, height, rows):
             # Two more rows on each side: border pixels of the block, and whether their neighbours are such.
             bottom = min(top + rows, height)
-            block = np.zeros((bottom - top + 4, width + 2), self.image.dtype)
+            block = np.zeros((bottom - top + 4, width + 2), np.min_scalar_type(self.image.max(initial=0)))
             low, high = max(top - 2, 0), min(bottom + 2, height)
-            np.maximum(self.image[low:high], 0, out=block[low - top + 2 : high - top + 2, 1:-1])
+            inside = block[low - top + 2 : high - top + 2, 1:-1]
+            np.maximum(self.image[low:high], 0, out=inside, casting="unsafe")
             centre = block[1:-1, 1:-1]
             inner = (centre == block[:-2, 1:-1]) & (centre == block[2:, 1:-1])
             inner &= (centre == block[1:-1, :-2]) & (centre == block[1:-1, 2:])

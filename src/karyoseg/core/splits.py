@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sequence
 from fractions import Fraction
 from math import ceil
 
@@ -11,13 +12,13 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import StratifiedGroupKFold
 
 from karyoseg.core.errors import KaryosegError
 
 TRAIN, VALIDATION, TEST = "train", "val", "test"
 EXCLUDED = "excluded"
 _MAX_FOLDS = 10
+_DESCENDANT = "_aug"  # what names of samples made from another one go on with
 
 
 def sample_groups(manifest: pd.DataFrame, pattern: str | None = None) -> pd.Series:
@@ -68,14 +69,15 @@ def make_splits(
     val_fraction: float,
     test_fraction: float,
     group_pattern: str | None = None,
+    validation: Sequence[str] = (),
     seed: int = 0,
 ) -> pd.DataFrame:
     """Assign every labelled sample to train, val or test.
 
-    A published test split stays as it is; only if there is none is one cut. Validation is always cut from train.
-    Groups are never divided: of a group that reaches into the published test split nothing else is used, and of one
-    that reaches into a published validation split nothing is trained on. Strata are class, magnification and image
-    size.
+    A published test split stays as it is; only if there is none is one cut. Validation is cut from train, if neither
+    published nor named. Groups are never divided: of a group that reaches into the published test split nothing else is
+    used, and of one that reaches into a published or named validation split nothing is trained on. Strata are class,
+    magnification and image size.
 
     Parameters
     ----------
@@ -85,6 +87,8 @@ def make_splits(
         Share of the training samples, 0..1; `test_fraction` counts only without a published test split.
     group_pattern : str, optional
         See :func:`sample_groups`.
+    validation : sequence of str
+        Ids of the training samples to validate on; what was made of them (``ID_aug...``) is not trained on.
     seed : int
         Seed of the choice.
 
@@ -92,12 +96,12 @@ def make_splits(
     -------
     DataFrame
         Columns id, split, group; one row per labelled sample, in the order of `manifest`. Samples of a group that
-        a published split has claimed have split ``excluded``.
+        a published or named split has claimed have split ``excluded``.
 
     Raises
     ------
     KaryosegError
-        If nothing is labelled, or too few samples remain for training or validation.
+        If nothing is labelled, a named sample is not to train on, or too few samples remain for training or validation.
     """
     labelled = manifest[manifest["label_sha256"].fillna("").astype(bool)]
     if labelled.empty:
@@ -106,6 +110,7 @@ def make_splits(
             f"Supply masks, or use the predict pipeline for images alone."
         )
     out = pd.DataFrame({"id": labelled["id"], "split": labelled["split"].fillna("").replace("", TRAIN)})
+    _name_validation(out, validation)
     out["group"] = sample_groups(labelled, group_pattern)
     strata = labelled[["class", "magnification", "height", "width"]].apply(lambda row: "|".join(map(str, row)), axis=1)
     rng = np.random.RandomState(seed)  # scikit-learn takes no Generator
@@ -119,6 +124,21 @@ def make_splits(
     if not has_val:
         _cut(out, strata, VALIDATION, val_fraction, rng)
     return out.reset_index(drop=True)
+
+
+def _name_validation(out: pd.DataFrame, names: Sequence[str]) -> None:
+    """Move the named samples from train to validation, and take those made of them out of use."""
+    training = out["split"] == TRAIN
+    unknown = sorted(set(names) - set(out.loc[training, "id"]))
+    if unknown:
+        raise KaryosegError(
+            f"preprocess.splits.validation: {len(unknown)} name(s) that no training sample has, such as {unknown[0]}; "
+            f"needed: ids of labelled training samples, as in manifest.csv. Correct or remove them."
+        )
+    if names:
+        made_of_them = out["id"].str.startswith(tuple(f"{name}{_DESCENDANT}" for name in names))
+        out.loc[training & made_of_them, "split"] = EXCLUDED
+        out.loc[training & out["id"].isin(names), "split"] = VALIDATION
 
 
 def _exclude(out: pd.DataFrame, claimed_by: str, splits: tuple[str, ...]) -> None:
@@ -142,6 +162,8 @@ def _require_groups(out: pd.DataFrame, wanted: list[str]) -> None:
 
 def _cut(out: pd.DataFrame, strata: pd.Series, name: str, fraction: float, rng: np.random.RandomState) -> None:
     """Move about `fraction` of the training rows to split `name`, whole groups at a time."""
+    from sklearn.model_selection import StratifiedGroupKFold  # takes as long as most commands
+
     pool = out[out["split"] == TRAIN]
     # As few folds as come close to the fraction: the fewer, the rarer the strata that can be spread over them.
     folds = Fraction(fraction).limit_denominator(max(_MAX_FOLDS, ceil(1 / fraction))).denominator

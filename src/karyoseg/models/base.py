@@ -13,9 +13,10 @@ import pandas as pd
 from karyoseg.core.blocks import Objects
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.preparation import ImageFacts, Preparation
+from karyoseg.core.warps import Window
 
-#: Called as ``augment(image, labels, seed)``; returns the changed pair.
-Augment = Callable[[np.ndarray, np.ndarray, tuple[int, ...]], tuple[np.ndarray, np.ndarray]]
+#: Called as ``augment(image, labels, seed, window)``; returns the window of the pair, changed.
+Augment = Callable[[np.ndarray, np.ndarray, tuple[int, ...], Window], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,15 @@ class Prediction:
         Object probability, 0..1.
     polygons : (n, 2, n_rays) float ndarray
         Outline vertices, (y, x) [px].
+    scale : float
+        Of the image in which they were found [prepared px per px].
     """
 
     labels: np.ndarray
     points: np.ndarray
     prob: np.ndarray
     polygons: np.ndarray
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ class Segmenter(Protocol):
         prob_thresh: float | None = None,
         nms_thresh: float | None = None,
         check_size: bool = True,
+        prepare: Callable[[float], np.ndarray] | None = None,
     ) -> Prediction:
         """Segment a prepared image, also in threads; the result lies on the grid before scaling, of `out_shape`."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.files import replace_text
 from karyoseg.core.provenance import recorded_outputs
 
 MODELS = Path("data/06_models")
@@ -107,6 +108,4 @@ def replace_file(path: Path, text: str | None) -> None:
     if text is None:
         path.unlink(missing_ok=True)
         return
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    replace_text(path, text)

@@ -59,6 +59,9 @@ class SplitParams(Params):
     """Share used for testing if the data set has no test split [0..1]."""
     group_pattern: str | None = None
     """Regular expression on the id: samples with the same match stay in one split."""
+    validation: list[str] = Field(default=[])
+    """Ids of training samples to validate on, in place of a random choice; samples made of them (`ID_aug...`) are left
+    out of the training."""
     seed: int = Field(default=42, ge=0)
     """Seed of the choice."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy.typing as npt
 import tifffile
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.files import replacing
 from karyoseg.core.progress import Progress
 from karyoseg.core.synthetic import SAMPLE_CLASSES, draw_scene, render_scene
 from karyoseg.core.synthetic.presets import CAMERA_PIXEL_UM
@@ -149,15 +149,8 @@ def _real_sample() -> _Sample:
 def _write_archive(path: Path, samples: Iterator[_Sample], real: _Sample) -> None:
     """Write beside the target and rename, so that the archive is complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    part = Path(temporary)
-    try:
-        with os.fdopen(handle, "wb") as stream, zipfile.ZipFile(stream, "w") as archive:
-            _fill(archive, samples, real)
-        part.chmod(0o644)  # a temporary file is private, the archive is not
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path, f".{{}}.{os.getpid()}.part") as part, zipfile.ZipFile(part, "w") as archive:
+        _fill(archive, samples, real)
 
 
 def _fill(archive: zipfile.ZipFile, samples: Iterator[_Sample], real: _Sample) -> None:

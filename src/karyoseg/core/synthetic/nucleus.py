@@ -73,13 +73,11 @@ def draw_nucleus(scene: NucleiScene, kind: Kind, axis: float, rng: np.random.Gen
     profile: npt.NDArray[np.floating]
     if kind == "interphase":
         elongation = 1 + (scene.elongation - 1) * rng.lognormal(0, 0.5)
-        rho, radius = _rounded(
-            diameter, elongation, angle, rng, roughness=scene.roughness, lobed=scene.lobed, blur=blur
-        )
+        rho, radius = rounded(diameter, elongation, angle, rng, roughness=scene.roughness, lobed=scene.lobed, blur=blur)
         profile = _interphase_light(rho, diameter, angle, scene, rng)
     elif kind == "mitotic":
         diameter *= rng.uniform(0.5, 0.65)
-        rho, radius = _rounded(diameter, rng.uniform(1.6, 2.6), angle, rng, roughness=0.08, blur=blur, squareness=2.6)
+        rho, radius = rounded(diameter, rng.uniform(1.6, 2.6), angle, rng, roughness=0.08, blur=blur, squareness=2.6)
         # Chromosome arms stick out: a ragged outline and lumps of light.
         rho = rho * (1 + _noise(rho.shape, 0.09 * diameter, 0.09, rng))
         profile = (1 - 0.35 * np.minimum(rho, 1) ** 2) * np.exp(_noise(rho.shape, 0.09 * diameter, 0.25, rng))
@@ -104,7 +102,7 @@ def _grid(reach: float, rng: np.random.Generator) -> tuple[Float, Float]:
     return (axis - dy)[:, None], (axis - dx)[None, :]
 
 
-def _rounded(
+def rounded(
     diameter: float,
     elongation: float,
     angle: float,
@@ -112,10 +110,37 @@ def _rounded(
     *,
     roughness: float,
     lobed: float = 0.0,
-    blur: float,
+    blur: float = 0.0,
     squareness: float = 2.0,
 ) -> tuple[Float, float]:
-    """Distance from the centre relative to a smooth closed outline (1 on it), and the mean radius."""
+    """Draw a smooth closed outline on a patch of its own.
+
+    Parameters
+    ----------
+    diameter : float
+        Of the circle of the same area [px].
+    elongation : float
+        Ratio of the axes, at least 1.
+    angle : float
+        Direction of the long axis [rad].
+    rng : numpy.random.Generator
+        Source of randomness.
+    roughness : float
+        Typical bump, as share of the radius.
+    lobed : float
+        Probability of a dent in one of the long sides [0..1].
+    blur : float
+        Blur of the light that will be drawn [px]; the patch has room for it.
+    squareness : float
+        2 for an ellipse, more for blunt ends.
+
+    Returns
+    -------
+    rho : (H, W) float32 ndarray
+        Distance from the centre relative to that of the outline: 1 on it, less inside.
+    radius : float
+        Half of `diameter`.
+    """
     turned = _ANGLES - angle
     # A superellipse: an exponent of 2 is an ellipse, larger ones blunt the ends (chromosome plates).
     along, across = np.abs(np.cos(turned)) / np.sqrt(elongation), np.abs(np.sin(turned)) * np.sqrt(elongation)

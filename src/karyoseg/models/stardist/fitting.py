@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 _MAX_VAL_PATCHES = 128
 #: Options that change where a training writes and how fast it runs, not what it learns; `config` is looked at apart.
+#: `precision` does change the last digits, yet a training may go on in another one, for it may be continued on a
+#: machine that lacks the first: what is kept between epochs is 32 bit in each.
 _NO_EFFECT = frozenset(
     {"name", "workspace", "loggers", "workers", "cache_gb", "nms_grid", "config", "precision", "xla"}
 )
@@ -120,24 +122,8 @@ def fit(
     )
     with devices.scope():
         history = run_training(network, stream, val_batch, workspace, precision, options)
-    facts = {
-        "name": options["name"],
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "data_fingerprint": data,
-        "n_train": len(train.ids),
-        "n_train_objects": sum(sizes.values()),
-        "n_validation": len(validation.ids),
-        **_diameters(train),
-        "epochs_done": len(history),
-        "minutes": round(float(history["seconds"].sum()) / 60, 2),
-        "minutes_this_run": round((time.time() - started) / 60, 2),
-        "best_epoch": int(history["epoch"].iloc[int(history["val_loss"].argmin())]),
-        "parameters": {k: v for k, v in options.items() if k not in ("config", "preparation")},
-        "versions": package_versions(),
-        "precision": precision,
-        "hardware": {"processor": platform.processor() or platform.machine(), "gpus": _gpu_names()},
-    }
-    return Fitted(network, history, facts)
+    done = _run_facts(history, started, precision, options)
+    return Fitted(network, history, {**done, **_data_facts(data, train, validation, sizes)})
 
 
 def _content(samples: LabelledSamples) -> dict[str, list[str]]:
@@ -231,6 +217,35 @@ def _streams(
         cache_bytes=0,
     )
     return stream, fixed[0]
+
+
+def _run_facts(history: pd.DataFrame, started: float, precision: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What should be remembered of the training; `started` in seconds since the epoch."""
+    return {
+        "name": options["name"],
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "epochs_done": len(history),
+        "minutes": round(float(history["seconds"].sum()) / 60, 2),
+        "minutes_this_run": round((time.time() - started) / 60, 2),
+        "best_epoch": int(history["epoch"].iloc[int(history["val_loss"].argmin())]),
+        "parameters": {k: v for k, v in options.items() if k not in ("config", "preparation")},
+        "versions": package_versions(),
+        "precision": precision,
+        "hardware": {"processor": platform.processor() or platform.machine(), "gpus": _gpu_names()},
+    }
+
+
+def _data_facts(
+    data: str, train: LabelledSamples, validation: LabelledSamples, sizes: Mapping[str, int]
+) -> dict[str, Any]:
+    """What should be remembered of the samples."""
+    return {
+        "data_fingerprint": data,
+        "n_train": len(train.ids),
+        "n_train_objects": sum(sizes.values()),
+        "n_validation": len(validation.ids),
+        **_diameters(train),
+    }
 
 
 def _diameters(samples: LabelledSamples) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psutil
 
+from karyoseg.core.blocks import Objects
 from karyoseg.core.polygons import fill_polygons
 from karyoseg.core.tiling import Tile, choose_tiles, cut_tiles
 from karyoseg.models.base import Prediction
@@ -59,7 +60,8 @@ def candidates(engine: Engine, image: np.ndarray, prob_thresh: float) -> tuple[n
             rows, columns = np.nonzero(prob[own] > prob_thresh)
             start = [side.start // step for side, step in zip(tile.own, geometry.grid, strict=True)]
             points = np.stack([rows + start[0], columns + start[1]], axis=1) * geometry.grid
-            return prob[own][rows, columns], np.maximum(dist[own][rows, columns], _MIN_DISTANCE), points
+            found = np.ascontiguousarray(dist[own][rows, columns])
+            return prob[own][rows, columns], np.maximum(found, _MIN_DISTANCE), points
 
     tiles = cut_tiles(padded, _n_tiles(engine, padded), geometry.context, geometry.stride)
     if len(tiles) == 1:
@@ -114,21 +116,61 @@ def suppress(
     Prediction
         Instances of which at least one pixel is visible.
     """
+    return draw(distinct(prob, dist, points, nms_thresh, np.divide(out_shape, shape)), out_shape)
+
+
+def distinct(prob: np.ndarray, dist: np.ndarray, points: np.ndarray, nms_thresh: float, factor: np.ndarray) -> Objects:
+    """Remove redundant candidates and lay the rest out on the output grid.
+
+    Parameters
+    ----------
+    prob, dist, points : ndarray
+        See :func:`candidates`.
+    nms_thresh : float
+        Largest overlap of two instances kept, 0..1.
+    factor : (2,) ndarray
+        Output pixels per pixel of the predicted image (Y, X).
+
+    Returns
+    -------
+    Objects
+        The most probable first.
+    """
     kept = survivors(prob, dist, points, nms_thresh)
-    prob = prob[kept]
-    points, polygons = to_polygons(dist[kept], points[kept], np.divide(out_shape, shape))
-    order = np.argsort(prob, kind="stable")  # the most probable is drawn last, over the others
-    drawn = fill_polygons(polygons[order], out_shape)
-    visible = np.zeros(len(prob) + 1, bool)
+    points, polygons = to_polygons(dist[kept], points[kept], factor)
+    return Objects(points, prob[kept], polygons)
+
+
+def draw(objects: Objects, out_shape: tuple[int, int], scale: float = 1.0) -> Prediction:
+    """Draw objects, the more probable over the others.
+
+    Parameters
+    ----------
+    objects : Objects
+        From :func:`distinct`.
+    out_shape : tuple of int
+        Size of the output (Y, X) [px].
+    scale : float
+        Noted in the prediction.
+
+    Returns
+    -------
+    Prediction
+        Instances of which at least one pixel is visible.
+    """
+    order = np.argsort(objects.prob, kind="stable")
+    drawn = fill_polygons(objects.polygons[order], out_shape)
+    visible = np.zeros(len(order) + 1, bool)
     for rows in _blocks(drawn):
         visible[rows] = True
     kept = np.sort(order[visible[1:]])
-    rank = np.zeros(len(prob), np.int32)
+    rank = np.zeros(len(order), np.int32)
     rank[kept] = np.arange(1, len(kept) + 1)
     renumber = np.append(np.int32(0), rank[order])
     for rows in _blocks(drawn):
         rows[:] = renumber[rows]
-    return Prediction(drawn, points[kept], prob[kept], polygons[kept])
+    seen = objects.pick(kept)
+    return Prediction(drawn, seen.points, seen.prob, seen.polygons, scale)
 
 
 def survivors(prob: np.ndarray, dist: np.ndarray, points: np.ndarray, nms_thresh: float) -> np.ndarray:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from karyoseg.core.blocks import Objects
-from karyoseg.core.preparation import ESTIMATE_RANGE, scale_correction
+from karyoseg.core.files import replace_text
 from karyoseg.core.progress import Progress
+from karyoseg.core.scale_check import centred_in, check_scale, check_windows
 from karyoseg.core.size import polygon_diameters, resize_image
 from karyoseg.models.base import Augment, LabelledSamples, Prediction
 from karyoseg.models.stardist.architecture import Geometry
@@ -99,55 +101,55 @@ class StarDistSegmenter(ModelFolder):
         prob_thresh: float | None = None,
         nms_thresh: float | None = None,
         check_size: bool = True,
+        prepare: Callable[[float], np.ndarray] | None = None,
     ) -> Prediction:
         """Segment a prepared image; see :meth:`karyoseg.models.base.Segmenter.predict`.
 
         If the objects found are far from the size that the model was trained at, the estimate of their size was wrong:
-        the image is rescaled by what they show, and segmented again.
+        the image is segmented again at the scale that they ask for; see :func:`karyoseg.core.scale_check.check_scale`.
 
         Parameters
         ----------
         image : (Y, X) or (Y, X, C) float32 ndarray
             Prepared image.
         scale : float
-            Prepared pixels per output pixel; used if `out_shape` is not given.
+            Prepared pixels per output pixel.
         out_shape : tuple of int, optional
             Size of the output (Y, X) [px].
         prob_thresh, nms_thresh : float, optional
             In place of the model's own thresholds, 0..1.
         check_size : bool
             Whether to do so; not for images whose size was stated.
+        prepare : callable, optional
+            Gives the image prepared at another scale; without it the prepared image is resized.
 
         Returns
         -------
         Prediction
             Instances on the output grid.
         """
-        from karyoseg.models.stardist.instances import candidates, suppress
+        from karyoseg.models.stardist.instances import candidates, distinct, draw
 
         prob = self.thresholds["prob"] if prob_thresh is None else prob_thresh
         nms = self.thresholds["nms"] if nms_thresh is None else nms_thresh
         shape = (image.shape[0], image.shape[1])
         out_shape = out_shape or (max(1, round(shape[0] / scale)), max(1, round(shape[1] / scale)))
 
-        def segment(image: np.ndarray) -> Prediction:
-            shape = (image.shape[0], image.shape[1])
-            return suppress(*candidates(self.engine, image, prob), nms_thresh=nms, shape=shape, out_shape=out_shape)
+        windows = check_windows(out_shape)
 
-        def correction(found: Prediction, scale: float) -> float:
-            target = float(self.preparation.rescale["target"])
-            return scale_correction(polygon_diameters(found.polygons) * scale, target)
+        @cache
+        def find(at: float) -> Objects:
+            seen = image if at == scale else prepare(at) if prepare else resize_image(image, at / scale)
+            return distinct(*candidates(self.engine, seen, prob), nms, np.divide(out_shape, seen.shape[:2]))
 
-        found = segment(image)
-        if not check_size or self.preparation.rescale["name"] != "diameter":
-            return found
-        scale = shape[0] / out_shape[0]
-        factor = min(correction(found, scale), max(1.0, ESTIMATE_RANGE[1] / scale))
-        if factor == 1:
-            return found
-        again = segment(resize_image(image, factor))
-        better = len(again.prob) > 0 and abs(np.log(correction(again, scale * factor))) < abs(np.log(factor))
-        return again if better else found
+        def diameters(at: float) -> np.ndarray:
+            found = find(at)
+            return polygon_diameters(found.polygons[centred_in(windows, found.points)])
+
+        rescale = self.preparation.rescale
+        checked = check_size and rescale["name"] == "diameter"
+        right = check_scale(diameters, scale, float(rescale["target"])) if checked else scale
+        return draw(find(right), out_shape, right)
 
     @property
     def context(self) -> tuple[int, int]:
@@ -189,18 +191,15 @@ class StarDistSegmenter(ModelFolder):
         Objects
             In raster order.
         """
-        from karyoseg.models.stardist.instances import candidates, survivors, to_polygons
+        from karyoseg.models.stardist.instances import candidates, distinct
 
         prob_thresh = self.thresholds["prob"] if prob_thresh is None else prob_thresh
         nms_thresh = self.thresholds["nms"] if nms_thresh is None else nms_thresh
         prob, dist, points = candidates(self.engine, image, prob_thresh)
         points = points + np.asarray(origin)
         inside = np.all([(part.start <= p) & (p < part.stop) for part, p in zip(valid, points.T, strict=True)], axis=0)
-        prob, dist, points = prob[inside], dist[inside], points[inside]
-        # Candidates are in raster order.
-        kept = np.sort(survivors(prob, dist, points, nms_thresh))
-        centres, polygons = to_polygons(dist[kept], points[kept], np.asarray(factor))
-        return Objects(centres, prob[kept], polygons)
+        found = distinct(prob[inside], dist[inside], points[inside], nms_thresh, np.asarray(factor))
+        return found.pick(np.lexsort(found.points.T[::-1]))
 
     def fit(
         self,
@@ -251,7 +250,6 @@ class StarDistSegmenter(ModelFolder):
         return predict_at
 
     def _write(self, facts: Mapping[str, Any], history: pd.DataFrame, thresholds: Any) -> None:
-        from karyoseg.models.stardist.workspace import replace_text
 
         self.training = {**self.training, **facts, "validation_score": thresholds.score}
         replace_text(self.directory / THRESHOLDS, json.dumps({"prob": thresholds.prob, "nms": thresholds.nms}))

@@ -191,6 +191,34 @@ def run_training(
     calculate_in(model, precision)
     _compile(network, make_optimizer(options["learning_rate"], precision))
     model.jit_compile = options["xla"]
+    history = run_epochs(model, stream, validation, workspace, options)
+    calculate_in(model, "f32")
+    return history
+
+
+def run_epochs(
+    model: keras.Model, stream: Any, validation: tuple[Any, ...], workspace: Workspace, options: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Train a compiled network of any kind until the last epoch or early stop; leave the best weights in it.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Network to train.
+    stream : PyDataset
+        Training batches; its ``epoch`` is set before each epoch.
+    validation : tuple
+        Images and targets.
+    workspace : Workspace
+        Where checkpoints are.
+    options : mapping
+        Fields of ``TrainParams``: epochs, batch_size, learning_rate, schedule, early_stopping, loggers, seed.
+
+    Returns
+    -------
+    DataFrame
+        One row per epoch: epoch, losses and metrics, learning_rate, seconds.
+    """
     rows: list[Any] = workspace.history().to_dict("records")
     if rows:
         model.optimizer.build(model.trainable_variables)
@@ -216,7 +244,6 @@ def run_training(
             shuffle=False,
         )
     model.load_weights(str(workspace.best))
-    calculate_in(model, "f32")
     return pd.DataFrame(loop.rows)
 
 

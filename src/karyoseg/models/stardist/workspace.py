@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.files import replace_text, replacing
 
 if TYPE_CHECKING:
     import keras
@@ -32,11 +33,13 @@ class Workspace:
         Working folder, made if needed.
     fingerprint : str
         Identifies data and parameters; a workspace of another training is emptied.
+    best : str
+        Name of the file with the best weights.
     """
 
-    def __init__(self, folder: Path, fingerprint: str):
+    def __init__(self, folder: Path, fingerprint: str, best: str = "weights_best.h5"):
         self.folder = folder
-        self.best = folder / "weights_best.h5"
+        self.best = folder / best
         self.logs = folder / "logs"
         state = folder / _STATE
         try:
@@ -76,9 +79,8 @@ class Workspace:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # csbdeep warns about the Keras 3 format, which is wanted here
             for path in [self.best, last] if improved else [last]:
-                part = path.with_name(f"part_{path.name}")
-                model.save_weights(str(part))
-                part.replace(path)
+                with replacing(path, "part_{}") as part:  # Keras looks at the suffix
+                    model.save_weights(str(part))
         replace_text(self.folder / _HISTORY, pd.DataFrame(rows).to_csv(index=False))
         self._forget_epochs(but=last)
 
@@ -86,18 +88,3 @@ class Workspace:
         for path in self.folder.glob(_LAST.replace("{:05d}", "*")):
             if path != but:
                 path.unlink()
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file under a temporary name, then rename.
-
-    Parameters
-    ----------
-    path : Path
-        Final path.
-    text : str
-        The whole file.
-    """
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from karyoseg.core.errors import KaryosegError, Problems
-from karyoseg.core.labels import fill_holes, relabel, remove_small
+from karyoseg.core.labels import clean_labels
 from karyoseg.core.lazy import Lazy, fingerprint
 from karyoseg.core.preparation import ImageFacts, Preparation, scale_from_estimate
 from karyoseg.core.progress import Progress
-from karyoseg.core.size import median_diameter, resize_labels
+from karyoseg.core.size import median_diameter
 from karyoseg.core.splits import EXCLUDED, TRAIN, make_splits
 from karyoseg.params.preprocess import PreprocessParams
 
@@ -135,7 +135,7 @@ def prepare_labels(manifest: pd.DataFrame, labels: Partitions, params: Preproces
     """
 
     def prepare(key: str, scale: float) -> np.ndarray:
-        return _clean(labels[key](), scale, params.fill_holes, params.min_area)
+        return clean_labels(labels[key](), scale, fill=params.fill_holes, min_area=params.min_area)
 
     cleaning = params.fill_holes, params.min_area
     return {
@@ -147,10 +147,3 @@ def prepare_labels(manifest: pd.DataFrame, labels: Partitions, params: Preproces
 def _scales(manifest: pd.DataFrame) -> list[tuple[str, float]]:
     """Id and scale of each sample."""
     return list(zip(manifest["id"].tolist(), manifest["scale"].tolist(), strict=True))
-
-
-def _clean(labels: np.ndarray, scale: float, fill: bool, min_area: int) -> np.ndarray:
-    height, width = (max(1, round(n * scale)) for n in labels.shape)
-    resized = resize_labels(labels, (height, width))
-    filled = fill_holes(resized) if fill else resized
-    return relabel(remove_small(filled, min_area))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from karyoseg.core.augment import Augmenter
-from karyoseg.core.errors import Problems
+from karyoseg.core.errors import KaryosegError, Problems
 from karyoseg.core.lazy import Lazy
+from karyoseg.core.mixing import repeat_to_share
 from karyoseg.core.provenance import dvc_state, git_state
 from karyoseg.core.splits import TRAIN, VALIDATION
 from karyoseg.models.base import LabelledSamples, Segmenter
@@ -20,6 +21,10 @@ from karyoseg.params.train import TrainParams
 
 Partitions = dict[str, Lazy[np.ndarray]]
 
+logger = logging.getLogger(__name__)
+
+STYLE = "style"  # origin of synthetic samples
+
 
 def train_model(
     *,
@@ -28,28 +33,35 @@ def train_model(
     manifest: pd.DataFrame,
     splits: pd.DataFrame,
     policy: dict[str, Any],
+    style_images: Partitions,
+    style_labels: Partitions,
     preprocess: PreprocessParams,
     params: TrainParams,
 ) -> tuple[Segmenter, pd.DataFrame]:
     """Train on the train split; choose the best weights and the thresholds on the val split.
 
-    In: prepared samples, splits, the augmentation policy and the training
-    parameters.
+    In: prepared samples, splits, the augmentation policy, the training
+    parameters, and synthetic samples if the policy asks for them.
     Out: the model, with thresholds and everything needed to prepare new images
     as these were; and losses by epoch.
 
-    Test samples play no part. A killed training continues from its last
+    Test samples play no part, and nothing synthetic is validated on. A killed training continues from its last
     checkpoint.
     """
+    from karyoseg.core.augment import Augmenter  # albumentations is slow to import
+
     here = Path.cwd()
     origin = {"git": git_state(here), "dvc": dvc_state(here)}  # before the training: it may take long
-    segmenter = StarDistSegmenter(
-        Path(params.workspace) / params.name,
-        {"preparation": preprocess.preparation().to_dict(), "provenance": origin},
-    )
+    train = select_samples(images, labels, splits, TRAIN)
+    facts: dict[str, Any] = {"preparation": preprocess.preparation().to_dict(), "provenance": origin}
+    if "style" in policy:
+        style = repeat_style(style_images, style_labels, len(train.ids), policy["style"]["share"], policy["seed"])
+        facts["n_style"] = len(style.ids)
+        train = LabelledSamples({**train.images, **style.images}, {**train.labels, **style.labels})
+    segmenter = StarDistSegmenter(Path(params.workspace) / params.name, facts)
     config = params.config2d(n_channels=int(manifest["prepared_channels"].iloc[0]))
     history = segmenter.fit(
-        select_samples(images, labels, splits, TRAIN),
+        train,
         select_samples(images, labels, splits, VALIDATION),
         Augmenter(policy["transforms"]),
         params.model_dump(mode="json") | {"config": config, "augmentation": policy},
@@ -66,3 +78,20 @@ def select_samples(images: Partitions, labels: Partitions, splits: pd.DataFrame,
             problems.add(key, "in splits.csv, but not prepared", "image and label image", "Run preprocess again.")
     problems.raise_if_any(f"Samples of the {split} split are missing")
     return LabelledSamples({key: images[key] for key in ids}, {key: labels[key] for key in ids})
+
+
+def repeat_style(images: Partitions, labels: Partitions, n_real: int, share: float, seed: int) -> LabelledSamples:
+    """Take synthetic samples, each as often as needed, to make up a share of the training patches."""
+    if not images:
+        raise KaryosegError(
+            "train: the augmentation policy asks for synthetic samples, but none are prepared in "
+            "05_model_input/style; needed: those of a style that passed. Run the pipelines style and augment, or the "
+            "latter with augment.style.use=false."
+        )
+    chosen = repeat_to_share(sorted(images), n_real, share, seed)
+    different = len(dict(chosen))
+    logger.info("%d synthetic samples, %d of them different, beside %d real ones", len(chosen), different, n_real)
+    keys = {f"{STYLE}/{name}/{time}": name for name, time in chosen}  # no id of a real sample has a slash
+    return LabelledSamples(
+        {key: images[name] for key, name in keys.items()}, {key: labels[name] for key, name in keys.items()}
+    )

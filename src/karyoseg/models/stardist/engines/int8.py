@@ -25,6 +25,7 @@ import pandas as pd
 from openvino import opset13 as ops
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.files import replacing
 from karyoseg.core.matching import count_matches, find_overlap
 from karyoseg.core.metrics import AP_THRESHOLDS
 from karyoseg.core.progress import Progress
@@ -38,6 +39,7 @@ from karyoseg.models.stardist.instances import candidates, suppress
 logger = logging.getLogger(__name__)
 
 _GRAPH, _, _FACTS = INT8
+_FORM = b"NCHW"  # graphs of another form do not count
 _HEADS = ("prob", "dist")
 _LIMIT = 0.005
 _CONVOLUTION = "Convolution"
@@ -165,8 +167,8 @@ def quantise(folder: Path, samples: LabelledSamples) -> Cost:
         (Path(made) / _FACTS).write_text(json.dumps({"made_of": _hash(folder), "cost": asdict(cost)}, indent=2))
         (folder / _FACTS).unlink(missing_ok=True)  # without it the other files do not count
         for name in INT8:
-            shutil.copyfile(Path(made) / name, folder / f"{name}.part")
-            (folder / f"{name}.part").replace(folder / name)
+            with replacing(folder / name) as part:
+                shutil.copyfile(Path(made) / name, part)
     return cost
 
 
@@ -200,11 +202,11 @@ def _lines(
 
 
 def _straighten(graph: ov.Model, gain: np.ndarray, offset: np.ndarray) -> None:
-    """Apply gain and offset to the distances, before they get their final order of axes."""
-    last = graph.get_results()[1].input_value(0).get_node()
-    factors = (values.astype(np.float32).reshape(1, -1, 1, 1) for values in (gain, offset))
-    corrected = ops.add(ops.multiply(last.input_value(0), next(factors)), next(factors))
-    last.input(0).replace_source_output(corrected.output(0))
+    """Apply gain and offset to the distances."""
+    result = graph.get_results()[1]
+    gain, offset = (values.astype(np.float32).reshape(1, -1, 1, 1) for values in (gain, offset))
+    corrected = ops.add(ops.multiply(result.input_value(0), gain), offset)
+    result.input(0).replace_source_output(corrected.output(0))
 
 
 def _scores(engine: OpenVinoEngine, folder: Path, samples: LabelledSamples, how: str) -> tuple[float, float]:
@@ -222,6 +224,6 @@ def _scores(engine: OpenVinoEngine, folder: Path, samples: LabelledSamples, how:
 
 
 def _hash(folder: Path) -> str:
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    digest = hashlib.sha256(_FORM + (folder / "config.json").read_bytes())
     digest.update((folder / "weights_best.h5").read_bytes())
     return digest.hexdigest()[:32]

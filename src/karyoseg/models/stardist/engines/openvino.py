@@ -103,7 +103,8 @@ class OpenVinoEngine:
         request = self._requests.get()
         try:
             request.infer([np.ascontiguousarray(tile[np.newaxis])], share_inputs=True, share_outputs=True)
-            yield request.get_output_tensor(0).data[0, ..., 0], request.get_output_tensor(1).data[0]
+            prob, dist = (request.get_output_tensor(number).data[0] for number in (0, 1))
+            yield prob[0], np.moveaxis(dist, 0, -1)
         finally:
             self._requests.put(request)
 
@@ -123,7 +124,7 @@ def build_graph(config: Mapping[str, Any], weights: Weights, where: str = "model
     Returns
     -------
     openvino.Model
-        From ``(N, Y, X, C)`` to probabilities ``(N, Y', X', 1)`` and distances ``(N, Y', X', n_rays)``; any N, Y, X.
+        From ``(N, Y, X, C)`` to probabilities ``(N, 1, Y', X')`` and distances ``(N, n_rays, Y', X')``; any N, Y, X.
 
     Raises
     ------
@@ -132,7 +133,7 @@ def build_graph(config: Mapping[str, Any], weights: Weights, where: str = "model
     """
     image = ops.parameter([-1, -1, -1, config["n_channel_in"]], np.float32, name="input")
     heads = lay(ops.transpose(image, np.array([0, 3, 1, 2])), _Layers(), config, weights, where)
-    return ov.Model([ops.transpose(head, np.array([0, 2, 3, 1])) for head in heads], [image], "stardist")
+    return ov.Model(list(heads), [image], "stardist")
 
 
 class _Layers:

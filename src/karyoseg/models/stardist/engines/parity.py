@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from karyoseg.core.files import replacing
 from karyoseg.core.matching import count_matches, find_overlap
 from karyoseg.core.normalise import normalise
 from karyoseg.core.synthetic import SAMPLE_CLASSES, draw_scene, render_scene
@@ -160,10 +161,9 @@ def _key(folder: Path) -> str:
 
 def _keep(path: Path, text: str) -> None:
     """Write the figures; without a writable cache the comparison is made each time."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text)
-        part.replace(path)
+        with replacing(path, f"{{}}.{os.getpid()}.part") as part:
+            part.write_text(text)
     except OSError as error:
         logger.info("%s cannot be written (%s); the comparison is not kept", path, error)
