@@ -17,14 +17,15 @@ from typing import Any, get_args
 from benchmarks import record
 from benchmarks.alternate import TimeLeft, measure, turns
 from benchmarks.cases import CASES, OURS, PLAIN
+from benchmarks.cluster import WORKERS
 from benchmarks.inputs import ARCHIVE, Inputs, make_inputs, model_path
 from karyoseg.core.progress import duration
 from karyoseg.params.train import TrainParams
 
 RESULTS = Path("data/08_reporting/benchmarks")
-#: Images in the folder, sides of the large and the single image [px], training steps per epoch.
-FULL = {"n_images": 240, "large": 8192, "single": 2048, "steps": 12}
-QUICK = {"n_images": 16, "large": 1024, "single": 512, "steps": 2}
+#: Images in the folder, sides of the large images and of the single one [px], training steps per epoch.
+FULL = {"n_images": 240, "large": 8192, "blocks": 4096, "single": 2048, "steps": 12}
+QUICK = {"n_images": 16, "large": 1024, "blocks": 1024, "single": 512, "steps": 2}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,13 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     repeats = options.repeats or (1 if options.quick else None)
     with tempfile.TemporaryDirectory(prefix="karyoseg-bench-") as scratch:
         _say("making images")
-        inputs = make_inputs(Path(scratch), options.archive, sizes["n_images"], sizes["large"], sizes["single"])
+        sides_px = {name: sizes[name] for name in ("large", "blocks", "single")}
+        inputs = make_inputs(Path(scratch), options.archive, sizes["n_images"], **sides_px)
         model: dict[str, Any] = {"path": str(model_path(options.model, Path(scratch)))}
         if any(CASES[case].ours in ("chosen", "engines") for case in options.only):
             _say("opening every engine once")
             model |= measure("benchmarks.engines", {"model": model["path"]})
         result |= {"inputs": inputs.facts, "model": model, "cases": {}, "failed": {}}
-        sides = {case: [PLAIN, *_ways(case, model)] for case in options.only}
+        sides = {case: _sides(case, model) for case in options.only}
         plan = [(case, side) for case in options.only for side in turns(sides[case], repeats or CASES[case].rounds)]
         _run(plan, inputs, sizes["steps"], result, path)
     print(*record.markdown(result), sep="\n")
@@ -85,14 +87,18 @@ def _run(plan: list[tuple[str, str]], inputs: Inputs, steps: int, result: dict[s
         _say(f"{number} of {len(plan)}: {case}, {side}: {said}; about {duration(left.seconds())} left")
 
 
-def _ways(case: str, model: Mapping[str, Any]) -> list[str]:
-    """Name the ways of karyoseg that a case compares with plain stardist."""
-    ours = CASES[case].ours
-    if ours == "engines":
-        return list(model["available"])
-    if ours == "trainings":
-        return [name for name in get_args(TrainParams.model_fields["precision"].annotation) if name in ("auto", "f32")]
-    return [model["auto"]] if ours == "chosen" else [OURS]
+def _sides(case: str, model: Mapping[str, Any]) -> list[str]:
+    """Name the sides of a case."""
+    precisions = get_args(TrainParams.model_fields["precision"].annotation)
+    ways: dict[str, list[str]] = {
+        "chosen": [model.get("auto", "")],
+        "engines": list(model.get("available", ())),
+        "trainings": [name for name in precisions if name in ("auto", "f32")],
+        "workers": list(WORKERS),
+        "one": [OURS],
+    }
+    ours = ways[CASES[case].ours]
+    return [PLAIN, *ours] if CASES[case].reference == PLAIN else ours
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from benchmarks import prediction, training
+from benchmarks import cluster, prediction, training
 
 #: Does the work; returns its amount, or the amount and the seconds that count.
 Work = Callable[[], "float | tuple[float, float]"]
@@ -26,24 +26,27 @@ class Case:
         Of the rate.
     prepare : callable
         Imports and reads what is needed for one side (``stardist``, or how karyoseg does it), and returns the work.
-    ours : {"chosen", "engines", "trainings", "one"}
+    ours : {"chosen", "engines", "trainings", "workers", "one"}
         Ways of karyoseg that are measured: the engine it chooses by itself, every engine, every precision of a
-        training, or just one.
+        training, numbers of workers, or just one.
     seconds : float
         Guess for one process.
     rounds : int
         How often each side is measured.
     scored : bool
         Whether it leaves label images that can be compared with the truth.
+    reference : str
+        Side that the others are compared with.
     """
 
     title: str
     unit: str
     prepare: Callable[[str, Mapping[str, Any]], Work]
-    ours: Literal["chosen", "engines", "trainings", "one"]
+    ours: Literal["chosen", "engines", "trainings", "workers", "one"]
     seconds: float
     rounds: int = 3
     scored: bool = False
+    reference: str = PLAIN
 
 
 CASES: dict[str, Case] = {
@@ -51,6 +54,15 @@ CASES: dict[str, Case] = {
     "engines": Case("A quarter of them, by engine", "images/s", prediction.folder, "engines", 10, 2, scored=True),
     "image": Case("One image in memory, by engine", "Mpx/s", prediction.image, "engines", 10, 2),
     "large": Case("One large image file", "Mpx/s", prediction.folder, "chosen", 35),
+    "cluster": Case(
+        "One image in blocks, by workers of one core",
+        "Mpx/s",
+        cluster.blocks,
+        "workers",
+        25,
+        2,
+        reference=cluster.WORKERS[0],
+    ),
     "training": Case("Training, by precision", "steps/s", training.steps, "trainings", 30),
     "loading": Case("Patches for training", "batches/s", training.batches, "one", 12),
 }

@@ -35,7 +35,7 @@ class Inputs:
     ----------
     folder : Path
         With ``images`` and ``truth`` (TIFF files of the same names), ``part`` (links to a quarter of the images, of the
-        same mix of sizes), ``large/large.tif`` and ``image.tif``, a piece of it.
+        same mix of sizes), ``large/large.tif`` and pieces of it: ``blocks/blocks.tif``, ``image.tif``.
     facts : dict
         Where they come from; number and size.
     """
@@ -45,7 +45,9 @@ class Inputs:
 
     def setting(self, case: str) -> dict[str, Any]:
         """Return what a case works on: folder, amount of work in it, single image."""
-        name, amount = {"folder": ("images", "images"), "engines": ("part", "part")}.get(case, ("large", "large_mpx"))
+        name, amount = {
+            "folder": ("images", "images"), "engines": ("part", "part"), "cluster": ("blocks", "blocks_mpx")
+        }.get(case, ("large", "large_mpx"))  # fmt: skip
         return {
             "images": str(self.folder / name),
             "amount": self.facts[amount],
@@ -60,7 +62,9 @@ def scenes(n: int, shape: tuple[int, int]) -> list[Pair]:
     return [render_scene(draw_scene(kinds[i % len(kinds)], shape, rng)[0], rng) for i in range(n)]
 
 
-def make_inputs(folder: Path, archive: Path | None, n_images: int, large: int, single: int) -> Inputs:
+def make_inputs(
+    folder: Path, archive: Path | None, n_images: int, *, large: int, blocks: int = 0, single: int
+) -> Inputs:
     """Write the images.
 
     Parameters
@@ -71,10 +75,10 @@ def make_inputs(folder: Path, archive: Path | None, n_images: int, large: int, s
         In the layout of S-BSST265, with real images; without it they are drawn. Only its training part is used.
     n_images : int
         Files in the folder.
-    large, single : int
-        Sides of the large and of the single image [px].
+    large, blocks, single : int
+        Sides of the large image, of the one that is predicted in blocks, and of the single one [px].
     """
-    for name in ("images", "truth", "part", "large"):
+    for name in ("images", "truth", "part", "large", "blocks"):
         (folder / name).mkdir()
     pairs = _real(archive, folder / "archive", n_images) if archive else _drawn(n_images)
     source = f"training part of {archive.name}" if archive else "drawn"
@@ -90,9 +94,12 @@ def make_inputs(folder: Path, archive: Path | None, n_images: int, large: int, s
     mosaic = _mosaic([tifffile.imread(folder / "images" / name) for name in names], large)
     tifffile.imwrite(folder / "large" / "large.tif", mosaic)
     tifffile.imwrite(folder / "image.tif", mosaic[:single, :single])
+    if blocks:
+        tifffile.imwrite(folder / "blocks" / "blocks.tif", mosaic[:blocks, :blocks], tile=(512, 512))
     facts = {
         "source": source, "images": len(names), "mpx": pixels / 1e6, "part": len(part),
         "large_mpx": mosaic.size / 1e6, "single_mpx": min(single, large) ** 2 / 1e6,
+        "blocks_mpx": min(blocks, large) ** 2 / 1e6,
     }  # fmt: skip
     return Inputs(folder, facts)
 

@@ -17,6 +17,7 @@ import pandas as pd
 import tifffile
 
 from benchmarks.cases import CASES, OURS, PLAIN
+from karyoseg.core.files import replace_text
 from karyoseg.core.hardware import hardware, host
 from karyoseg.core.metrics import score_image, summarise
 from karyoseg.core.provenance import git_state, package_versions
@@ -76,7 +77,7 @@ def summary(case: str, runs: Sequence[Mapping[str, Any]], scores: Mapping[str, A
     Returns
     -------
     dict
-        Title, unit, and by side: rate (median), rates, ratio to plain stardist (median of those of each round), peak
+        Title, unit, and by side: rate (median), rates, ratio to the reference (median of those of each round), peak
         memory (largest), seconds from the start of the process to that of the work (median), scores.
     """
     names = list(dict.fromkeys(run["side"] for run in runs))
@@ -84,7 +85,7 @@ def summary(case: str, runs: Sequence[Mapping[str, Any]], scores: Mapping[str, A
     rates = {name: [run["amount"] / run["seconds"] for run in group] for name, group in by_side.items()}
     sides = {}
     for name, group in by_side.items():
-        ratios = [ours / plain for ours, plain in zip(rates[name], rates.get(PLAIN, []), strict=False)]
+        ratios = [ours / plain for ours, plain in zip(rates[name], rates.get(CASES[case].reference, []), strict=False)]
         sides[name] = {
             "rate": statistics.median(rates[name]),
             "rates": rates[name],
@@ -150,6 +151,4 @@ def read(path: Path) -> dict[str, Any]:
 def write(path: Path, record: Mapping[str, Any]) -> None:
     """Write the record whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(record, indent=1) + "\n")
-    part.replace(path)
+    replace_text(path, json.dumps(record, indent=1) + "\n")
