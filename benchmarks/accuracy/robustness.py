@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Segment under every condition and print a table."""
     options = _parse(arguments)
     model = load_segmenter(options.model)
+    model.use("auto", options.precision)
     rows = []
     for name, make in conditions(options.data, options.images):
         if any(text in name for text in options.only):
@@ -98,6 +99,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     option("--data", type=Path, help="data folder with 02_intermediate and 03_primary/splits.csv")
     option("--only", nargs="+", default=[""], help="conditions whose names contain one of these texts")
     option("--images", type=int, default=8, help="images per condition")
+    option("--precision", default="auto", choices=("auto", "f32", "bf16", "int8"), help="that the network runs in")
     return parser.parse_args(arguments)
 
 

@@ -211,9 +211,9 @@ class Augmenter:
         Returns
         -------
         image : float32 ndarray
-            New array of the size of the window; beyond the border of `image` mirrored.
+            New array of the size of the window; beyond its border `image` is mirrored.
         labels : (Y, X) int32 ndarray
-            New array. Objects may be cut or split; -1 beyond the border, and for objects that it cuts.
+            New array, mirrored alike. Objects may be cut or split.
 
         Raises
         ------

@@ -11,12 +11,8 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from scipy import ndimage as ndi
 
 from karyoseg.core.intensity import Range, log_uniform, uniform
-
-#: Label of pixels whose truth is unknown.
-NOT_ANNOTATED = -1
 
 #: Coordinates (y, x) [px] about the centre of a patch; arrays that broadcast to its shape.
 Coordinates = tuple[np.ndarray, np.ndarray]
@@ -171,7 +167,8 @@ def resample_image(image: np.ndarray, sources: Coordinates) -> np.ndarray:
 def resample_labels(labels: np.ndarray, sources: Coordinates) -> np.ndarray:
     """Cut a patch out of a label image.
 
-    Where the image is mirrored, the truth is unknown, as it is for objects that this border cuts.
+    Beyond its border it is mirrored as the image is: the nuclei that the patch shows there look like any other, and
+    without them and those that the border cuts, images smaller than a patch would teach little.
 
     Parameters
     ----------
@@ -183,25 +180,18 @@ def resample_labels(labels: np.ndarray, sources: Coordinates) -> np.ndarray:
     Returns
     -------
     (H, W) int32 ndarray
-        The patch, -1 where the truth is unknown.
+        The patch.
 
     Examples
     --------
-    >>> resample_labels(np.array([[1, 0, 3, 3]], np.int32), (np.zeros((1, 1)), np.arange(5)[None] - 1)).tolist()
-    [[-1, -1, 0, 3, 3]]
+    >>> resample_labels(np.array([[1, 0, 3, 3]], np.int32), (np.zeros((1, 1)), np.arange(6)[None] - 2)).tolist()
+    [[3, 0, 1, 0, 3, 3]]
     """
     y, x = _maps(sources)
     # Not every OpenCV resamples int32, but all move four bytes as they are.
     as_bytes = np.ascontiguousarray(labels).view(np.uint8).reshape(*labels.shape, 4)
     moved = cv2.remap(as_bytes, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
-    ids = np.ascontiguousarray(moved).view(np.int32)[..., 0]
-    height, width = labels.shape
-    outside = (np.abs(y - (height - 1) / 2) > height / 2) | (np.abs(x - (width - 1) / 2) > width / 2)
-    if not outside.any():
-        return ids
-    border = ndi.binary_dilation(outside) & ~outside
-    cut = np.isin(ids, np.setdiff1d(ids[border], 0))
-    return np.where(outside | cut, NOT_ANNOTATED, ids)
+    return np.ascontiguousarray(moved).view(np.int32)[..., 0]
 
 
 def _maps(sources: Coordinates) -> list[np.ndarray]:

@@ -18,7 +18,7 @@ from stardist.geometry import star_dist
 from stardist.utils import edt_prob
 
 from karyoseg.core.augment import Augmenter
-from karyoseg.core.warps import NOT_ANNOTATED, Window
+from karyoseg.core.warps import Window
 from karyoseg.models.base import Augment, LabelledSamples
 
 
@@ -118,7 +118,7 @@ class TargetSpec:
             dist = star_dist(labels, self.n_rays, mode=mode, grid=self.grid)
             weight = prob
         weight = np.where(ignored, 0, weight)
-        prob = np.where(ignored, NOT_ANNOTATED, prob)
+        prob = np.where(ignored, -1, prob)  # what StarDist leaves out of the loss
         return prob[..., None].astype(np.float32), np.concatenate([dist, weight[..., None]], -1).astype(np.float32)
 
 
