@@ -40,6 +40,7 @@ from benchmarks.accuracy.ablation import PROJECT, Run, Workshop, changed
 from benchmarks.accuracy.splits import Sample, markdown, mean_and_spread, score
 from karyoseg.core.conversions import as_rgb8
 from karyoseg.core.lazy import Lazy, fingerprint
+from karyoseg.core.preparation import ImageFacts
 from karyoseg.core.presegment import Found, contrasts, presegment
 from karyoseg.core.sources import Source, SourceOptions, open_source
 from karyoseg.core.splits import TRAIN
@@ -224,7 +225,7 @@ def segment(model: Segmenter, way: str, sample: Sample) -> np.ndarray:
 
     def find(view: np.ndarray, diameter: float | None) -> Found:
         scale = None if diameter is None else (model.diameter or 20) / diameter
-        prepared, scale = model.prepare(view, scale=scale)
+        prepared, scale = model.prepare(view, facts=ImageFacts(contrast="bright"), scale=scale)
         shape = (view.shape[0], view.shape[1])
         found = model.predict(prepared, scale=scale, out_shape=shape, check_size=diameter is None)
         return Found(found.labels, found.prob)

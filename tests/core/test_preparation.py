@@ -128,3 +128,19 @@ def test_noise_is_smoothed_until_nuclei_stand_out(rng: np.random.Generator) -> N
     prepared, plain = Preparation().apply(image), normalise(image)
     contrast = [(x[nuclei].mean() - x[~nuclei].mean()) / x[~nuclei].std() for x in (prepared, plain)]
     assert contrast[0] > 1.5 * contrast[1]
+
+
+def test_dark_nuclei_become_bright(disks: np.ndarray) -> None:
+    light, dark = np.array((235, 225, 240), np.uint8), np.array((90, 50, 140), np.uint8)
+    image = np.where((disks > 0)[..., None], dark, light)
+    prepared = replace(recipe("none"), white=255.0).apply(image)
+    assert prepared.shape == disks.shape
+    np.testing.assert_allclose(prepared[disks > 0], 1, atol=1e-5)
+    np.testing.assert_allclose(prepared[disks == 0], 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.05, 0.3])
+def test_content_of_few_pixels_survives_shrinking(scale: float) -> None:
+    image = np.zeros((90, 200), np.uint8)
+    image[88:, 196:] = 50
+    assert np.isfinite(Preparation().apply(image, scale)).all()

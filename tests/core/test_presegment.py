@@ -6,16 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage as ndi
 
-from karyoseg.core.presegment import (
-    DIAMETERS,
-    Found,
-    background_brightness,
-    bright_view,
-    certainty,
-    contrasts,
-    describe,
-    presegment,
-)
+from karyoseg.core.presegment import Found, bright_view, contrasts, describe, presegment
+from karyoseg.core.scale_search import DIAMETERS
 
 LIGHT, DARK = (235, 225, 240), (90, 50, 140)
 
@@ -48,7 +40,6 @@ def test_an_image_that_does_not_tell_is_tried_both_ways() -> None:
     ramp = np.repeat(np.linspace(0, 255, 64).astype(np.uint8)[:, None, None], 3, axis=-1).repeat(40, axis=1)
     gamma = (255 * (ramp / 255) ** 1.6).astype(np.uint8)  # median at a third of the range
     assert contrasts(gamma) == ("bright", "dark")
-    assert background_brightness(np.full((5, 5, 3), 99, np.uint8)) == 0
 
 
 def test_views_show_nuclei_brighter_than_their_surroundings(disks: np.ndarray) -> None:
@@ -61,15 +52,6 @@ def test_views_show_nuclei_brighter_than_their_surroundings(disks: np.ndarray) -
 def test_twice_the_stain_is_twice_as_bright() -> None:
     once, twice = (np.full((2, 2, 3), round(256 * np.exp(-stain)) - 1, np.uint8) for stain in (0.6, 1.2))
     assert bright_view(twice, "dark")[0, 0] == pytest.approx(2 * bright_view(once, "dark")[0, 0], rel=0.02)
-
-
-def test_certainty_prefers_sure_objects_of_the_size_looked_for(disks: np.ndarray) -> None:
-    sure, unsure = Found(disks, np.full(4, 0.9)), Found(disks, np.full(4, 0.7))
-    assert certainty(sure, 24) > certainty(unsure, 24)
-    assert certainty(sure, 24) > max(certainty(sure, 12), certainty(sure, 48))
-    one = Found(np.where(disks == 1, 1, 0), np.array([0.92]))
-    assert certainty(sure, 24) > certainty(one, 20)
-    assert certainty(Found(np.zeros_like(disks), np.zeros(0)), 24) == -np.inf
 
 
 @pytest.mark.parametrize(("inside", "outside"), [(DARK, LIGHT), (LIGHT, DARK)])

@@ -16,8 +16,9 @@ from karyoseg.core.windows import WindowPreparation
 @pytest.mark.parametrize("noise", [0, 25])
 @pytest.mark.parametrize(("channels", "colour"), [((), "gray"), ((3,), "gray"), ((2,), "keep")])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("white", [None, 255])
 def test_windows_equal_the_whole(
-    scale: float, noise: float, channels: tuple[int, ...], colour: Any, dtype: Any
+    scale: float, noise: float, channels: tuple[int, ...], colour: Any, dtype: Any, white: float | None
 ) -> None:
     rng = np.random.default_rng(0)
     image = ndi.gaussian_filter(rng.random((141, 97, *channels)), (2, 2, 0)[: 2 + len(channels)])
@@ -25,7 +26,7 @@ def test_windows_equal_the_whole(
     image = np.clip(image, 0, 250).astype(dtype)
     image[:7] = 0  # an empty margin
     image[40, 20] = 255  # a hot pixel
-    recipe = Preparation(colour=colour)
+    recipe = Preparation(colour=colour, white=white)
     whole = recipe.apply(image, scale)
     windows = WindowPreparation.decide(image, (141, 97), recipe, scale)
     assert windows.prepared == whole.shape[:2]

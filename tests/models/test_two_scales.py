@@ -12,8 +12,9 @@ from skimage.measure import label, regionprops
 
 from karyoseg.core.postprocessing import PostProcessing, combine
 from karyoseg.core.preparation import ImageFacts, Preparation
-from karyoseg.core.size import resize_image, resize_labels
+from karyoseg.core.size import resize_labels
 from karyoseg.models.two_scales import segment_at_two_scales
+from recipes import OnlyRescaled
 
 TRAINED = 20.0
 
@@ -27,10 +28,9 @@ class Choosy:
         self.first_guess = first_guess
         self.runs: list[tuple[float, bool]] = []
 
-    def prepare(self, image: np.ndarray, *, facts: ImageFacts, scale: float | None, channels: Any) -> Any:
+    def plan(self, image: np.ndarray, *, facts: ImageFacts, scale: float | None, channels: Any) -> Any:
         """Rescale; the estimate of the size is a given one."""
-        scale = scale or (TRAINED / facts.diameter if facts.diameter else self.first_guess)
-        return resize_image(image, scale), scale
+        return OnlyRescaled(), scale or (TRAINED / facts.diameter if facts.diameter else self.first_guess)
 
     def predict(
         self, image: np.ndarray, *, scale: float, out_shape: tuple[int, int], check_size: bool, **_: Any

@@ -21,13 +21,20 @@ from s3fs import S3FileSystem
 from skimage.measure import label
 
 from karyoseg.core.errors import KaryosegError, ProblemReport
-from karyoseg.core.normalise import select_channels
-from karyoseg.core.preparation import ImageFacts
+from karyoseg.core.preparation import ImageFacts, Preparation
 from karyoseg.core.storage import StorageError
 from karyoseg.datasets import CSVDataset, ParquetDataset, PredictionFolder
 from karyoseg.params.predict import PredictParams
 from karyoseg.pipelines.predict import create_pipeline, nodes
 from object_store import ObjectStore
+
+
+class AsItIs(Preparation):
+    """Takes channels, and leaves size and intensities."""
+
+    def apply(self, image: np.ndarray, scale: float = 1.0, where: str = "image") -> np.ndarray:
+        """Select the channels."""
+        return self.select(image, where)
 
 
 class Threshold:
@@ -46,17 +53,18 @@ class Threshold:
         """Say what models of ours say."""
         return {"thresholds": {"prob": 0.52, "nms": 0.3}, "training": {}}
 
-    def prepare(
+    def plan(
         self, image: np.ndarray, *, facts: ImageFacts, scale: float | None, channels: list[int] | None
-    ) -> tuple[np.ndarray, float]:
+    ) -> tuple[Preparation, float]:
         """Check channels and note what is known."""
-        image = select_channels(image, channels, "keep")
+        recipe = AsItIs(channels=channels and tuple(channels), colour="keep")  # type: ignore[arg-type]
+        image = recipe.select(image)
         if image.ndim == 3:
             raise KaryosegError(f"{facts.where}: {image.shape[-1]} channels, the model takes 1")
         if self.fail_at and Path(facts.where).stem == self.fail_at:
             raise RuntimeError("killed")
         self.calls.append((Path(facts.where).name, facts, scale))
-        return image.astype(np.float32), scale or 1.0
+        return recipe, scale or 1.0
 
     def predict(self, image: np.ndarray, *, out_shape: tuple[int, int], scale: float, **_: Any) -> SimpleNamespace:
         """Label bright regions."""

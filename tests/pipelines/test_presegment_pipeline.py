@@ -17,7 +17,7 @@ from PIL import Image
 from skimage.measure import label
 
 from karyoseg.core.errors import KaryosegError, ProblemReport
-from karyoseg.core.preparation import Preparation
+from karyoseg.core.preparation import ImageFacts, Preparation
 from karyoseg.datasets import CSVDataset, SamplePartitions
 from karyoseg.params.presegment import PresegmentParams
 from karyoseg.pipelines.presegment import create_pipeline, nodes
@@ -37,8 +37,9 @@ class Threshold:
         """Say what was asked for."""
         return f"{engine} {precision}"
 
-    def prepare(self, image: np.ndarray, *, scale: float | None) -> tuple[np.ndarray, float]:
+    def prepare(self, image: np.ndarray, *, facts: ImageFacts, scale: float | None) -> tuple[np.ndarray, float]:
         """Leave the image as it is."""
+        assert facts.contrast == "bright"
         return image, scale or 1.0
 
     def predict(self, image: np.ndarray, *, scale: float, **_: Any) -> SimpleNamespace:

@@ -22,6 +22,7 @@ from karyoseg.params.preprocess import PreprocessParams
 from karyoseg.params.train_foreground import TrainForegroundParams
 from karyoseg.pipelines.predict import nodes
 from karyoseg.pipelines.train_foreground import create_pipeline
+from recipes import OnlyRescaled
 
 
 def field(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -48,9 +49,9 @@ class Everything:
         """Say what models of ours say."""
         return {"thresholds": {"prob": 0.5, "nms": 0.3}, "training": {}}
 
-    def prepare(self, image: np.ndarray, *, scale: float | None, **_: Any) -> tuple[np.ndarray, float]:
+    def plan(self, image: np.ndarray, *, scale: float | None, **_: Any) -> tuple[OnlyRescaled, float]:
         """Keep the image as it is."""
-        return image.astype(np.float32), scale or 1.0
+        return OnlyRescaled(), scale or 1.0
 
     def predict(self, image: np.ndarray, *, scale: float, **_: Any) -> SimpleNamespace:
         """Give the true labels and two more."""

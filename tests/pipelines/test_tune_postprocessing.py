@@ -22,13 +22,14 @@ from karyoseg.core.inputs import InputImage
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.postprocessing import PostProcessing
 from karyoseg.core.preparation import ImageFacts, Preparation
-from karyoseg.core.size import resize_image, resize_labels
+from karyoseg.core.size import resize_labels
 from karyoseg.datasets import CSVDataset, JSONDataset
 from karyoseg.params.predict import PredictParams
 from karyoseg.params.tune_postprocessing import TunePostprocessingParams
 from karyoseg.pipelines.predict import nodes as predict_nodes
 from karyoseg.pipelines.tune_postprocessing import create_pipeline
 from karyoseg.pipelines.tune_postprocessing import nodes as tune_nodes
+from recipes import OnlyRescaled
 
 
 class Bright:
@@ -46,9 +47,9 @@ class Bright:
         """Say what models of ours say."""
         return {"thresholds": {"prob": 0.5, "nms": 0.3}, "training": {}}
 
-    def prepare(self, image: np.ndarray, *, facts: ImageFacts, scale: float | None, channels: Any) -> Any:
+    def plan(self, image: np.ndarray, *, facts: ImageFacts, scale: float | None, channels: Any) -> Any:
         """Rescale."""
-        return resize_image(image, scale or 1.0), scale or 1.0
+        return OnlyRescaled(), scale or 1.0
 
     def predict(self, image: np.ndarray, *, scale: float, out_shape: tuple[int, int], **_: Any) -> SimpleNamespace:
         """Label bright regions."""

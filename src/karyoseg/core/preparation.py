@@ -8,14 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from karyoseg.core.absorption import optical_density
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.flaws import blur_against_noise, content, least_span, noise_level, remove_hot_pixels, sampled_range
 from karyoseg.core.normalise import Colour, normalise, select_channels
 from karyoseg.core.size import estimate_diameter, resize_image
+
+Contrast = Literal["auto", "bright", "dark"]
 
 #: Rescaling outside this range is almost surely a wrong pixel size or a failed size estimate.
 SCALE_RANGE = (0.05, 10.0)
@@ -39,12 +42,15 @@ class ImageFacts:
         Pixel size [um].
     diameter : float, optional
         Typical nucleus diameter [px].
+    contrast : {"auto", "bright", "dark"}
+        Whether nuclei are brighter or darker than their surroundings; `auto` if it is not known.
     """
 
     where: str = "image"
     magnification: float | None = None
     pixel_size_um: float | None = None
     diameter: float | None = None
+    contrast: Contrast = "auto"
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,9 @@ class Preparation:
         One intensity range for all channels.
     rescale : mapping
         ``{"name": "none"}``, or ``magnification`` [x], ``pixel_size`` [um] or ``diameter`` [px] with a ``target``.
+    white : float, optional
+        Nuclei are dark on a bright background, and this is the grey value of full light: the optical density is taken
+        in place of the intensity. None: nuclei are bright.
     """
 
     channels: tuple[int, ...] | None = None
@@ -71,6 +80,7 @@ class Preparation:
     pmax: float = 99.8
     joint: bool = False
     rescale: Mapping[str, Any] = field(default_factory=lambda: {"name": "none"})
+    white: float | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preparation:
@@ -139,6 +149,24 @@ class Preparation:
         """
         return estimate_diameter(select_channels(image, self.channels))
 
+    def select(self, image: np.ndarray, where: str = "image") -> np.ndarray:
+        """Take the channels of the recipe from a raw image, nuclei brighter than their surroundings.
+
+        Parameters
+        ----------
+        image : (Y, X) or (Y, X, C) ndarray
+            Raw image of any real dtype.
+        where : str
+            File or id, named in errors.
+
+        Returns
+        -------
+        (Y, X) or (Y, X, C) ndarray
+            The dtype of the input, or float32 after mixing and for optical densities.
+        """
+        selected = select_channels(image, self.channels, self.colour, where=where)
+        return selected if self.white is None else optical_density(selected, self.white)
+
     def apply(self, image: np.ndarray, scale: float = 1.0, where: str = "image") -> np.ndarray:
         """Prepare one image.
 
@@ -156,7 +184,7 @@ class Preparation:
         (Y', X') or (Y', X', C') float32 ndarray
             Selected channels, rescaled, normalised.
         """
-        selected = remove_hot_pixels(select_channels(image, self.channels, self.colour, where=where))
+        selected = remove_hot_pixels(self.select(image, where))
         found = inspect(selected, scale)
         resized = selected if scale == 1 and not found.blur else resize_image(selected, scale, found.blur)
         out = np.zeros(resized.shape, np.float32)
@@ -203,8 +231,14 @@ def inspect(image: np.ndarray, scale: float) -> Findings:
     noise = noise_level(image[inner])
     low, high = sampled_range(image[inner])
     blur = blur_against_noise(noise, high - low, _LARGEST_BLUR / scale)
-    y, x = (slice(round(side.start * scale), round(side.stop * scale)) for side in inner)
+    y, x = (_scaled(side, scale, n) for side, n in zip(inner, image.shape, strict=False))
     return Findings((y, x), blur, least_span(noise, max(blur, (1 / scale - 1) / 2)))
+
+
+def _scaled(side: slice, scale: float, length: int) -> slice:
+    """Where a part of an image is after rescaling; at least one pixel."""
+    start = min(round(side.start * scale), max(1, round(length * scale)) - 1)
+    return slice(start, max(round(side.stop * scale), start + 1))
 
 
 def scale_from_estimate(estimate: float, target: float) -> float:

@@ -26,31 +26,22 @@ size. What is left are images whose nuclei are taken for something smaller or la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from karyoseg.core.absorption import UNSURE, background_brightness, optical_density
 from karyoseg.core.labels import n_objects
 from karyoseg.core.normalise import LUMA
+from karyoseg.core.preparation import Contrast
 from karyoseg.core.report_tables import object_diameters
+from karyoseg.core.scale_search import DIAMETERS, busiest_part, certainty
 from karyoseg.core.size import median_diameter
 
-Contrast = Literal["auto", "bright", "dark"]
-
-#: Typical nucleus diameters that are tried [px].
-DIAMETERS = (10.0, 14.0, 20.0, 28.0, 40.0, 56.0, 80.0)
-
-#: Below, the median brightness says that the background is dark, above, that it is bright; between, both are
-#: tried. Of 574 real images none was between: up to 0.19 for fluorescence, from 0.48 for tissue and brightfield.
-UNSURE = (0.22, 0.45)
-
 _EXPECTED = 40.0  # px, the size that nucleAIzer brings nuclei to
-_OFF_SIZE = 0.1  # how much certainty one natural logarithm of size counts
-_HALF_SURE = 0.5
-_SEARCHED = 1024  # px of a side: the size is chosen on a part of larger images
-_PERCENTILES = (0.1, 99.9)
+_WHITE = 255
 
 
 @dataclass(frozen=True)
@@ -73,33 +64,6 @@ class Found:
 Find = Callable[[np.ndarray, float | None], Found]
 
 
-def background_brightness(image: np.ndarray) -> float:
-    """Tell how bright most of an image is within its own range.
-
-    Parameters
-    ----------
-    image : (Y, X, 3) uint8 ndarray
-        Image.
-
-    Returns
-    -------
-    float
-        Median of the gray image, where its 0.1 and 99.9 percentiles are 0 and 1; 0 for a constant image.
-
-    Examples
-    --------
-    >>> image = np.zeros((20, 20, 3), np.uint8)
-    >>> image[:5] = 200
-    >>> background_brightness(image), background_brightness(255 - image)
-    (0.0, 1.0)
-    """
-    gray = _gray(image)
-    low, high = np.percentile(gray, _PERCENTILES)
-    if low == high:  # nearly empty
-        low, high = gray.min(), gray.max()
-    return float(np.clip((np.median(gray) - low) / (high - low), 0, 1)) if high > low else 0.0
-
-
 def contrasts(image: np.ndarray, contrast: Contrast = "auto") -> tuple[Contrast, ...]:
     """Decide whether nuclei are looked for as brighter or as darker than what is around them.
 
@@ -117,7 +81,7 @@ def contrasts(image: np.ndarray, contrast: Contrast = "auto") -> tuple[Contrast,
     """
     if contrast != "auto":
         return (contrast,)
-    brightness = background_brightness(image)
+    brightness = background_brightness(_gray(image))
     if brightness < UNSURE[0]:
         return ("bright",)
     return ("dark",) if brightness > UNSURE[1] else ("bright", "dark")
@@ -136,7 +100,7 @@ def bright_view(image: np.ndarray, contrast: Contrast) -> np.ndarray:
     Returns
     -------
     (Y, X) float32 ndarray
-        The gray image, or its optical density, -ln(gray / 256): the amount of stain, if the image is one of absorption.
+        The gray image, or its optical density.
 
     Examples
     --------
@@ -144,34 +108,7 @@ def bright_view(image: np.ndarray, contrast: Contrast) -> np.ndarray:
     [[0.0]]
     """
     gray = _gray(image)
-    return gray if contrast == "bright" else -np.log((gray + 1) / 256)
-
-
-def certainty(found: Found, diameter: float) -> float:
-    """Score what a model found, without knowing the truth: how sure it is, and whether the size is what it looked for.
-
-    Parameters
-    ----------
-    found : Found
-        Objects.
-    diameter : float
-        What was looked for [px].
-
-    Returns
-    -------
-    float
-        Mean certainty less 0.1 |ln(typical size / diameter)|, at most 1; minus infinity without objects. Half of the
-        area is of objects smaller than the typical one. To the mean one object of certainty 0.5 is added, so that a
-        single object says little.
-    """
-    diameters = object_diameters(found.labels)
-    if not diameters.size:
-        return -np.inf
-    ordered = np.sort(diameters)
-    area = np.cumsum(ordered**2)
-    typical = ordered[np.searchsorted(area, area[-1] / 2)]
-    mean = (found.prob.sum() + _HALF_SURE) / (len(found.prob) + 1)
-    return float(mean - _OFF_SIZE * abs(np.log(typical / diameter)))
+    return gray if contrast == "bright" else optical_density(gray, _WHITE)
 
 
 def presegment(
@@ -213,11 +150,11 @@ def presegment(
     if len(choices) == 1:
         (name, size), *_ = choices
         return find(views[name], size).labels
-    part = _busiest_part(image)
+    part = busiest_part(image)
     best, (name, size), most = Found(np.zeros(image.shape[:2], np.int32), np.zeros(0)), choices[0], -np.inf
     for choice in choices:
         found = find(views[choice[0]][part], choice[1])
-        score = certainty(found, choice[1])
+        score = certainty(object_diameters(found.labels), found.prob, choice[1])
         if score > most:
             best, (name, size), most = found, choice, score
     if best.labels.shape == image.shape[:2]:
@@ -255,18 +192,6 @@ def describe(image: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         "scale_to_40": _EXPECTED / diameter,
         "contrast": contrast,
     }
-
-
-def _busiest_part(image: np.ndarray) -> tuple[slice, slice]:
-    """Part of an image, at most 1024 px a side, with most contrast."""
-
-    def starts(length: int) -> Iterator[int]:
-        yield from (round(s) for s in np.linspace(0, max(0, length - _SEARCHED), max(1, 2 * length // _SEARCHED)))
-
-    parts = [
-        np.s_[y : y + _SEARCHED, x : x + _SEARCHED] for y in starts(image.shape[0]) for x in starts(image.shape[1])
-    ]
-    return max(parts, key=lambda part: float(image[part][::4, ::4].std()))
 
 
 def _gray(image: np.ndarray) -> np.ndarray:

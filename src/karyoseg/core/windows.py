@@ -13,7 +13,7 @@ from scipy import ndimage as ndi
 
 from karyoseg.core.blocks import Window
 from karyoseg.core.flaws import hot_limits, remove_hot_pixels
-from karyoseg.core.normalise import intensity_range, select_channels
+from karyoseg.core.normalise import intensity_range
 from karyoseg.core.preparation import Preparation, inspect
 from karyoseg.core.size import resize_image
 
@@ -71,7 +71,7 @@ class WindowPreparation:
             For windows of the image.
         """
         recipe = replace(recipe, channels=None)
-        selected = select_channels(sample, None, recipe.colour)
+        selected = recipe.select(sample)
         limits = hot_limits(selected)
         selected = remove_hot_pixels(selected, limits)
         found = inspect(selected, scale)
@@ -123,9 +123,7 @@ class WindowPreparation:
                 starts, stops, (math.ceil(4 * width) + 2 for width in sigma), self.shape, strict=True
             )
         ]
-        raw = remove_hot_pixels(
-            select_channels(read(cast(Window, tuple(source))), None, self.recipe.colour), self.limits
-        )
+        raw = remove_hot_pixels(self.recipe.select(read(cast(Window, tuple(source)))), self.limits)
         planes = raw.astype(np.float32).reshape(*raw.shape[:2], -1)
         size = tuple(side.stop - side.start for side in window)
         shift = [start - side.start for start, side in zip(starts, source, strict=True)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from skimage.transform import resize
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.postprocessing_rules import mend
-from karyoseg.core.preparation import ESTIMATE_RANGE, ImageFacts
+from karyoseg.core.preparation import ESTIMATE_RANGE, ImageFacts, Preparation
 from karyoseg.core.size import median_diameter
 from karyoseg.core.threads import Room
 from karyoseg.models import load_foreground
@@ -38,12 +39,15 @@ class TwoScales:
         Probability of being nucleus, 0..1.
     scale : float
         Of the first run [prepared px per px].
+    recipe : Preparation
+        How the image was prepared.
     """
 
     first: np.ndarray
     second: np.ndarray
     foreground: np.ndarray | None
     scale: float
+    recipe: Preparation
 
 
 def segment_at_two_scales(
@@ -89,31 +93,31 @@ def segment_at_two_scales(
     """
     shape = (image.shape[0], image.shape[1])
 
-    def prepare(scale: float | None) -> tuple[np.ndarray, float]:
-        return segmenter.prepare(image, facts=facts, scale=scale, channels=channels)
-
-    def predict(prepared: np.ndarray, scale: float, *, check_size: bool = False) -> Prediction:
-        with room.take(prepared.size):
-            options: dict[str, Any] = {"out_shape": shape, "check_size": check_size, **thresholds}
-            return segmenter.predict(prepared, scale=scale, prepare=lambda scale: prepare(scale)[0], **options)
-
     by_size = segmenter.preparation.rescale["name"] in ("none", "diameter")
     estimate = scale is None and facts.diameter is None and by_size
-    prepared, scale = prepare(scale)
-    first = predict(prepared, scale, check_size=estimate)
+    recipe, scale = segmenter.plan(image, facts=facts, scale=scale, channels=channels)
+    prepare = partial(recipe.apply, image, where=facts.where)
+
+    def predict(scale: float, *, check_size: bool = False) -> Prediction:
+        prepared = prepare(scale)
+        with room.take(prepared.size):
+            options: dict[str, Any] = {"out_shape": shape, "check_size": check_size, **thresholds}
+            return segmenter.predict(prepared, scale=scale, prepare=prepare, **options)
+
+    first = predict(scale, check_size=estimate and recipe.white is None)
     wanted = _scale_from(first.labels, segmenter.diameter, first.scale) if estimate else scale
     wanted = min(wanted, max(first.scale, _LONGEST / max(shape)))
     if max(wanted / first.scale, first.scale / wanted) > _CLOSE:
-        first = predict(*prepare(wanted))
+        first = predict(wanted)
     larger = second_scale * first.scale
     fits = larger * max(shape) <= _LONGEST
-    second = predict(*prepare(larger)).labels if fits else np.zeros_like(first.labels)
+    second = predict(larger).labels if fits else np.zeros_like(first.labels)
     nuclei = None
     if foreground:
-        seen, _ = prepare(first.scale)
+        seen = prepare(first.scale)
         with room.take(seen.size):
             nuclei = resize(foreground.predict(seen), shape, order=1, mode="edge", anti_aliasing=first.scale > 1)
-    return TwoScales(mend(first.labels), mend(second), nuclei, first.scale)
+    return TwoScales(mend(first.labels), mend(second), nuclei, first.scale, recipe)
 
 
 def open_foreground(model: str | None, segmenter: Segmenter) -> ForegroundModel | None:

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from karyoseg.core.axes import parse_axes
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.preparation import Contrast
 from karyoseg.params.base import Engine, Params, Precision
 from karyoseg.params.cluster import Cluster, NoCluster
 
@@ -70,6 +71,11 @@ class PredictParams(Params):
     """Objective magnification of the images [x], for models trained at one magnification."""
     diameter_px: float | None = Field(default=None, gt=0)
     """Typical nucleus diameter in the images [px], for models trained at one size; null estimates it."""
+    contrast: Contrast = "auto"
+    """Whether nuclei are brighter (`bright`) or darker (`dark`) than what is around them. To a model that has learnt
+    from bright ones only, dark ones are shown as optical density; their size is the one at which the model is most
+    certain. `auto` decides image by image, for models that say what they have learnt from. Others get images as they
+    are."""
     scale: Literal["auto", "none"] | Annotated[float, Field(gt=0)] = "auto"
     """Rescaling for the network: `auto` as the model was trained, `none`, or a factor [network px per px]."""
     prob_thresh: float | None = Field(default=None, ge=0, le=1)

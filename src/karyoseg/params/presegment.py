@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from karyoseg.core.axes import parse_axes
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.preparation import Contrast
 from karyoseg.params.base import Engine, Params, Precision
 
 
@@ -18,7 +19,7 @@ class PresegmentParams(Params):
     """Images without masks: a folder, a pattern such as `scans/**/*.tif`, a file, a zip, or any of these as a URL."""
     model: str = "nuclei-fluo"
     """Model that makes the weak labels; as for `predict.model`."""
-    contrast: Literal["auto", "bright", "dark"] = "auto"
+    contrast: Contrast = "auto"
     """Whether nuclei are brighter or darker than what is around them; `auto` decides per image. Without effect for a
     model of colour images, which sees images as they are."""
     diameter_px: float | None = Field(default=None, gt=2)

@@ -24,6 +24,7 @@ from karyoseg.core.size import median_diameter
 from karyoseg.models import model_folder
 from karyoseg.models.base import Augment, LabelledSamples
 from karyoseg.models.stardist.checks import check_samples
+from karyoseg.models.stardist.contrast import contrast_facts
 from karyoseg.models.stardist.network import all_gpus, build, open_folder
 from karyoseg.models.stardist.patches import PatchStream, TargetSpec
 from karyoseg.models.stardist.precision import choose_precision
@@ -245,6 +246,7 @@ def _data_facts(
         "n_train_objects": sum(sizes.values()),
         "n_validation": len(validation.ids),
         **_diameters(train),
+        **contrast_facts(train),
     }
 
 

@@ -21,7 +21,7 @@ WEIGHTS, CONFIG, THRESHOLDS = "weights_best.h5", "config.json", "thresholds.json
 TRAINING, HISTORY, CARD = "training.json", "history.csv", "model_card.md"
 #: The network in 8 bit, and what it was made of; only if it was made.
 INT8 = ("openvino_int8.xml", "openvino_int8.bin", "openvino_int8.json")
-_UNKNOWN = ImageFacts()
+UNKNOWN = ImageFacts()
 #: Nuclei this much smaller or larger than those seen in training are still segmented without rescaling.
 _TOLERANCE = 1.3
 _FILES = (CONFIG, THRESHOLDS, WEIGHTS, TRAINING, HISTORY, CARD, *INT8)
@@ -136,7 +136,7 @@ class ModelFolder:
         self,
         image: np.ndarray,
         *,
-        facts: ImageFacts = _UNKNOWN,
+        facts: ImageFacts = UNKNOWN,
         scale: float | None = None,
         channels: Sequence[int] | None = None,
     ) -> tuple[np.ndarray, float]:
@@ -176,7 +176,7 @@ class ModelFolder:
         self,
         image: np.ndarray,
         *,
-        facts: ImageFacts = _UNKNOWN,
+        facts: ImageFacts = UNKNOWN,
         scale: float | None = None,
         channels: Sequence[int] | None = None,
     ) -> tuple[Preparation, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,15 @@ import pandas as pd
 
 from karyoseg.core.blocks import Objects
 from karyoseg.core.files import replace_text
+from karyoseg.core.preparation import ImageFacts, Preparation
 from karyoseg.core.progress import Progress
 from karyoseg.core.scale_check import centred_in, check_scale, check_windows
 from karyoseg.core.size import polygon_diameters, resize_image
 from karyoseg.models.base import Augment, LabelledSamples, Prediction
 from karyoseg.models.stardist.architecture import Geometry
 from karyoseg.models.stardist.card import model_card
-from karyoseg.models.stardist.folder import CARD, THRESHOLDS, TRAINING, ModelFolder
+from karyoseg.models.stardist.contrast import plan_contrast
+from karyoseg.models.stardist.folder import CARD, THRESHOLDS, TRAINING, UNKNOWN, ModelFolder
 from karyoseg.models.stardist.quiet import import_tensorflow
 
 if TYPE_CHECKING:  # TensorFlow is imported only when it is needed
@@ -91,6 +93,39 @@ class StarDistSegmenter(ModelFolder):
 
                 self._engine = open_engine(self.directory, self._choice or self._choose())
         return self._engine
+
+    def plan(
+        self,
+        image: np.ndarray,
+        *,
+        facts: ImageFacts = UNKNOWN,
+        scale: float | None = None,
+        channels: Sequence[int] | None = None,
+    ) -> tuple[Preparation, float]:
+        """Decide how an image is to be prepared, from the whole image or a sample of it.
+
+        Dark nuclei on a bright background are shown to a model that has learnt from bright ones only as what it knows,
+        see :func:`karyoseg.models.stardist.contrast.plan_contrast`.
+
+        Parameters
+        ----------
+        image, facts, scale, channels
+            See :meth:`karyoseg.models.stardist.folder.ModelFolder.plan`.
+
+        Returns
+        -------
+        recipe : Preparation
+            With the channels to segment.
+        scale : float
+            Prepared pixels per raw pixel.
+
+        Raises
+        ------
+        KaryosegError
+            If the image has other channels than the model, or its size cannot be derived.
+        """
+        recipe, usual = super().plan(image, facts=facts, scale=scale, channels=channels)
+        return plan_contrast(self, image, facts, recipe, usual, fixed=scale is not None)
 
     def predict(
         self,

@@ -13,7 +13,7 @@ import numpy as np
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.inputs import InputImage
 from karyoseg.core.postprocessing import PostProcessing, combine
-from karyoseg.core.preparation import ImageFacts
+from karyoseg.core.preparation import ImageFacts, Preparation
 from karyoseg.core.storage import storage_errors
 from karyoseg.core.threads import Room
 from karyoseg.models.base import Segmenter
@@ -84,7 +84,7 @@ class FullMode:
         facts: ImageFacts,
         scale: float | None,
         room: Room,
-    ) -> tuple[np.ndarray, float]:
+    ) -> tuple[np.ndarray, float, Preparation]:
         """Segment an image.
 
         Parameters
@@ -108,6 +108,8 @@ class FullMode:
             Label image.
         scale : float
             Of the first run.
+        recipe : Preparation
+            How the image was prepared.
         """
         found = segment_at_two_scales(
             segmenter,
@@ -121,7 +123,7 @@ class FullMode:
             prob_thresh=params.prob_thresh,
             nms_thresh=params.nms_thresh,
         )
-        return combine(found.first, found.second, found.foreground, self.postprocessing), found.scale
+        return combine(found.first, found.second, found.foreground, self.postprocessing), found.scale, found.recipe
 
 
 def refuse_large(source: InputImage) -> NoReturn:

@@ -78,7 +78,7 @@ def plan_large(model: SharedModel, params: PredictParams, image_file: InputImage
     source = image_file.path
     image, segmenter = open_large(source, params.axes), model()
     pixel_size = params.pixel_size_um or image.pixel_size_um
-    facts = ImageFacts(source, params.magnification, pixel_size, params.diameter_px)
+    facts = ImageFacts(source, params.magnification, pixel_size, params.diameter_px, params.contrast)
     channels = params.channels if params.channels is not None else segmenter.preparation.channels
     # Scale and intensity range are decided from a sample, which is the whole image if that is small.
     sample = image.sample(channels)
@@ -103,7 +103,8 @@ def plan_large(model: SharedModel, params: PredictParams, image_file: InputImage
             Path(),
         )
 
-    if chosen is None and params.diameter_px is None and recipe.rescale["name"] == "diameter":
+    estimated = chosen is None and params.diameter_px is None and recipe.white is None
+    if estimated and recipe.rescale["name"] == "diameter":
         scale = check_scale(lambda scale: _diameters(job_at(scale)), scale, float(recipe.rescale["target"]))
     job = job_at(scale)
     info = {
@@ -111,6 +112,7 @@ def plan_large(model: SharedModel, params: PredictParams, image_file: InputImage
         "model": public_url(params.model),
         "scale": scale,
         "pixel_size_um": pixel_size,
+        "optical_density": recipe.white is not None,
         "blocks": len(job.grid),
     }
     return LargePrediction(job, params.cluster.model_dump(), params.blocks.overlap != "auto", info, params.overlay)

@@ -20,7 +20,7 @@ from karyoseg.core.lazy import Lazy, fingerprint
 from karyoseg.core.measure import measure_objects
 from karyoseg.core.normalise import select_channels
 from karyoseg.core.predicting import PredictionResult, read_input
-from karyoseg.core.preparation import ImageFacts
+from karyoseg.core.preparation import ImageFacts, Preparation
 from karyoseg.core.privacy import public_url
 from karyoseg.core.progress import Progress
 from karyoseg.core.storage import StorageError
@@ -167,24 +167,26 @@ def _segment(
     file = read_input(source.path, params.axes)
     pixel_size = params.pixel_size_um or file.pixel_size_um
     image = select_channels(file.array, params.channels, "keep", where=source.path)
-    facts = ImageFacts(source.path, params.magnification, pixel_size, params.diameter_px)
+    facts = ImageFacts(source.path, params.magnification, pixel_size, params.diameter_px, params.contrast)
     wanted = {"auto": None, "none": 1.0}.get(params.scale) if isinstance(params.scale, str) else params.scale
     if full:
-        labels, scale = full.segment(segmenter, file.array, params, facts=facts, scale=wanted, room=_ROOM)
+        labels, scale, recipe = full.segment(segmenter, file.array, params, facts=facts, scale=wanted, room=_ROOM)
     else:
-        labels, scale = _segment_fast(segmenter, file.array, params, facts, wanted)
+        labels, scale, recipe = _segment_fast(segmenter, file.array, params, facts, wanted)
     if params.min_area:
         labels = relabel(remove_small(labels, params.min_area))
     origin = {"source": public_url(source.path), "model": public_url(params.model)}
-    info = origin | {"scale": scale, "pixel_size_um": pixel_size}
+    info = origin | {"scale": scale, "pixel_size_um": pixel_size, "optical_density": recipe.white is not None}
     table = measure_objects(labels, image, pixel_size)
     return PredictionResult(labels, image, table, pixel_size, info, params.overlay)
 
 
 def _segment_fast(
     segmenter: Segmenter, image: np.ndarray, params: PredictParams, facts: ImageFacts, scale: float | None
-) -> tuple[np.ndarray, float]:
-    prepared, scale = segmenter.prepare(image, facts=facts, scale=scale, channels=params.channels)
+) -> tuple[np.ndarray, float, Preparation]:
+    recipe, scale = segmenter.plan(image, facts=facts, scale=scale, channels=params.channels)
+    prepare = partial(recipe.apply, image, where=facts.where)
+    prepared = prepare(scale)
     with _ROOM.take(prepared.size):
         prediction = segmenter.predict(
             prepared,
@@ -192,10 +194,10 @@ def _segment_fast(
             out_shape=(image.shape[0], image.shape[1]),
             prob_thresh=params.prob_thresh,
             nms_thresh=params.nms_thresh,
-            check_size=params.scale == "auto" and params.diameter_px is None,
-            prepare=lambda scale: segmenter.prepare(image, facts=facts, scale=scale, channels=params.channels)[0],
+            check_size=params.scale == "auto" and params.diameter_px is None and recipe.white is None,
+            prepare=prepare,
         )
-    return prediction.labels, prediction.scale
+    return prediction.labels, prediction.scale, recipe
 
 
 def _find_problems(source: InputImage, params: PredictParams) -> list[Problem]:

@@ -16,6 +16,7 @@ from karyoseg.core.large_images import is_large
 from karyoseg.core.lazy import Lazy, fingerprint
 from karyoseg.core.normalise import select_channels
 from karyoseg.core.predicting import read_input
+from karyoseg.core.preparation import ImageFacts
 from karyoseg.core.presegment import Found, describe, presegment
 from karyoseg.core.privacy import public_url
 from karyoseg.core.progress import Progress
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 _VERSION = 1  # raised when the same parameters give other labels
 _MODEL_DIAMETER = 20.0  # px, of published models, which do not say what they learnt from
 #: Pixels of all images that are segmented at the same time: bounds the memory.
+#: Dark nuclei were made bright already.
+_AS_IT_IS = ImageFacts(contrast="bright")
 _ROOM = Room(32e6)
 
 
@@ -160,7 +163,8 @@ def _label(image: Lazy[np.ndarray], segmenter: Segmenter, params: PresegmentPara
     known = segmenter.diameter or _MODEL_DIAMETER
 
     def find(view: np.ndarray, diameter: float | None) -> Found:
-        prepared, scale = segmenter.prepare(view, scale=None if diameter is None else known / diameter)
+        scale = None if diameter is None else known / diameter
+        prepared, scale = segmenter.prepare(view, facts=_AS_IT_IS, scale=scale)
         with _ROOM.take(prepared.size):
             found = segmenter.predict(
                 prepared,
