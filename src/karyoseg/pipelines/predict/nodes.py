@@ -124,14 +124,18 @@ def collect_objects(
         logger.warning(
             "objects.csv also has %d image(s) of earlier runs in this folder: %s", len(earlier), earlier[:10]
         )
-    tables = []
-    for stem, stored in Progress(predictions.items(), desc="collecting objects", unit="image"):
-        table = stored().table
+    tables, dark = [], 0
+    for stem, lazy in Progress(predictions.items(), desc="collecting objects", unit="image"):
+        stored = lazy()
+        dark += bool(stored.info.get("optical_density"))
+        table = stored.table
         table.insert(0, "image", pd.Series([stem] * len(table), dtype="str", index=table.index))
         tables.append(table)
     filled = [table for table in tables if len(table)] or tables[:1]
     objects = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame({"image": [], "label": []})
     logger.info("%d objects in %d image(s)", len(objects), len(predictions))
+    if dark:
+        logger.info("%d image(s) with dark nuclei on a bright background were shown as optical density", dark)
     return objects, objects
 
 
