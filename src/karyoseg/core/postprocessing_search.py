@@ -17,7 +17,7 @@ from karyoseg.core.postprocessing import WHOLE, PostProcessing, combine
 from karyoseg.core.progress import Progress, duration
 
 if TYPE_CHECKING:  # imported only when it is needed
-    from optuna import Trial
+    from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
 logger = logging.getLogger(__name__)
@@ -175,23 +175,14 @@ def search(
     durations: list[float] = []
     with Progress(total=n_trials, desc="searching", unit="trial") as bar:
 
-        def after_trial(study: optuna.Study, trial: FrozenTrial) -> None:
+        def after_trial(study: Study, trial: FrozenTrial) -> None:
             bar.update()
             durations.append(time.monotonic() - started - sum(durations))
             if out_of_time():
                 study.stop()
 
         study.optimize(evaluate, n_trials=n_trials, callbacks=[after_trial])
-    table = pd.DataFrame(
-        {
-            "trial": trial.number,
-            **asdict(PostProcessing.from_values(trial.params)),
-            "score": 1 - trial.value,
-            "seconds": seconds,
-        }
-        for trial, seconds in zip(study.trials, durations, strict=False)  # those still waiting come last
-        if trial.value is not None
-    )
+    table = _trials_table(study, durations)
     best = table.iloc[table["score"].to_numpy().argmax()]
     logger.info(
         "Best of %d trials in %s: score %.4f, where the default parameters have %.4f",
@@ -200,8 +191,21 @@ def search(
         best["score"],
         table["score"].iloc[0],
     )
-    return SearchResult(
-        PostProcessing.from_values(study.trials[int(best["trial"])].params), float(best["score"]), table
+    parameters = PostProcessing.from_values(study.trials[int(best["trial"])].params)
+    return SearchResult(parameters, float(best["score"]), table)
+
+
+def _trials_table(study: Study, durations: Sequence[float]) -> pd.DataFrame:
+    """One row per finished trial; those still waiting come last and took no time."""
+    return pd.DataFrame(
+        {
+            "trial": trial.number,
+            **asdict(PostProcessing.from_values(trial.params)),
+            "score": 1 - trial.value,
+            "seconds": seconds,
+        }
+        for trial, seconds in zip(study.trials, durations, strict=False)
+        if trial.value is not None
     )
 
 

@@ -11,8 +11,9 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -101,6 +102,15 @@ def cluster_by_parts(
         Distances are in standard deviations of the quarters of an image; the numbers tried are those of the first
         division.
     """
+    again = partial(
+        cluster_by_parts,
+        max_clusters=max_clusters,
+        min_silhouette=min_silhouette,
+        tolerance=tolerance,
+        min_stability=min_stability,
+        divide_from=divide_from,
+        seed=seed,
+    )
     space = _discriminant_space(features[:, 1:, _LOCAL], usable)
     points = space[usable]
     divide = n_clusters is None
@@ -115,24 +125,27 @@ def cluster_by_parts(
     tried["chosen"] = tried["clusters"] == n_clusters
     labels, distance = _nearest(space, kmeans(points, n_clusters, seed).cluster_centers_)
     if divide and n_clusters > 1:
-        for cluster in range(n_clusters):
-            inside = labels == cluster
-            if (inside & usable).sum() >= divide_from:
-                again = cluster_by_parts(
-                    features[inside],
-                    usable[inside],
-                    max_clusters=max_clusters,
-                    min_silhouette=min_silhouette,
-                    tolerance=tolerance,
-                    min_stability=min_stability,
-                    divide_from=divide_from,
-                    seed=seed,
-                ).labels
-                labels[inside] = np.where(again > 0, labels.max() + again, cluster)
-        for cluster in range(labels.max() + 1):
-            inside = labels == cluster
-            distance[inside] = np.linalg.norm(space[inside] - space[inside & usable].mean(axis=0), axis=1)
+        labels = _divided(labels, features, usable, again, divide_from)
+        centres = [space[(labels == cluster) & usable].mean(axis=0) for cluster in range(labels.max() + 1)]
+        distance = np.linalg.norm(space - np.array(centres)[labels], axis=1)
     return Clustering(labels, distance, space, tried)
+
+
+def _divided(
+    labels: np.ndarray,
+    features: np.ndarray,
+    usable: np.ndarray,
+    again: Callable[[np.ndarray, np.ndarray], Clustering],
+    divide_from: int,
+) -> np.ndarray:
+    """Look at each large cluster by itself; new clusters are numbered after those there are."""
+    labels = labels.copy()
+    for cluster in range(labels.max() + 1):
+        inside = labels == cluster
+        if (inside & usable).sum() >= divide_from:
+            parts = again(features[inside], usable[inside]).labels
+            labels[inside] = np.where(parts > 0, labels.max() + parts, cluster)
+    return labels
 
 
 def cluster_by_distance(
