@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from karyoseg.core.cluster import share_of_cores
+from karyoseg.core.blocks.cluster import share_of_cores
 
 WORKERS = ("1 worker", "2 workers")
 _BLOCK = 1024  # px; more blocks than usual for an image of this size, so that there is something to divide

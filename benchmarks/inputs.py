@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from karyoseg.core.archive import extract
+from karyoseg.core.io.archive import extract
 from karyoseg.core.sources import SourceOptions, open_source
 from karyoseg.core.synthetic import SAMPLE_CLASSES, draw_scene, render_scene
 from karyoseg.models import bundled_models, model_folder

@@ -17,10 +17,10 @@ import pandas as pd
 import tifffile
 
 from benchmarks.cases import CASES, OURS, PLAIN
-from karyoseg.core.files import replace_text
-from karyoseg.core.hardware import hardware, host
+from karyoseg.core.io.files import replace_text
 from karyoseg.core.metrics import score_image, summarise
-from karyoseg.core.provenance import git_state, package_versions
+from karyoseg.core.runs.hardware import hardware, host
+from karyoseg.core.runs.provenance import git_state, package_versions
 from karyoseg.core.threads import map_completed, n_threads
 
 _ENGINES = ("openvino", "onnxruntime", "nncf")

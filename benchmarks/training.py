@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.inputs import scenes
-from karyoseg.core.augment import Augmenter
+from karyoseg.core.augmentation.augmenter import Augmenter
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.normalise import normalise
 from karyoseg.models.base import LabelledSamples

@@ -17,7 +17,7 @@ from benchmarks.alternate import answer
 def main(setting: dict[str, Any]) -> dict[str, Any]:
     """Prepare one side of one case, then do its work and time it."""
     from benchmarks.cases import CASES
-    from karyoseg.core.hardware import peak_memory_gb
+    from karyoseg.core.runs.hardware import peak_memory_gb
 
     work = CASES[setting["case"]].prepare(setting["side"], setting)
     start_seconds = time.time() - psutil.Process().create_time()

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import zarr
 
-from karyoseg.core.block_run import LargePrediction
-from karyoseg.core.block_tasks import BlockJob
-from karyoseg.core.blocks import BlockGrid, Objects, Window
+from karyoseg.core.blocks.grid import BlockGrid, Objects, Window
+from karyoseg.core.blocks.run import LargePrediction
+from karyoseg.core.blocks.tasks import BlockJob
+from karyoseg.core.blocks.windows import WindowPreparation
 from karyoseg.core.preparation import ImageFacts, Preparation
-from karyoseg.core.windows import WindowPreparation
 
 ANGLES = np.linspace(0, 2 * np.pi, 32, endpoint=False)
 

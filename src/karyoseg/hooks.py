@@ -18,12 +18,12 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from karyoseg.core import run_records
 from karyoseg.core.errors import KaryosegError, causes
-from karyoseg.core.hardware import peak_memory_gb
 from karyoseg.core.lazy import Lazy
-from karyoseg.core.logs import tidy
 from karyoseg.core.progress import duration
+from karyoseg.core.runs import records as run_records
+from karyoseg.core.runs.hardware import peak_memory_gb
+from karyoseg.core.runs.logs import tidy
 from karyoseg.datasets.run_folder import RunFolder
 from karyoseg.pipeline_registry import WORKFLOW
 

@@ -154,7 +154,7 @@ def check_places(read: Iterable[Any], written: Iterable[Any]) -> None:
     KaryosegError
         With what is wrong and what to do.
     """
-    from karyoseg.core.bucket import is_bucket_url, require_access
+    from karyoseg.core.io.bucket import is_bucket_url, require_access
 
     folders: dict[str, dict[bool, list[str]]] = {}
     for write, places in ((False, read), (True, written)):

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from karyoseg.cli import cli
-from karyoseg.core.images import read_image, read_labels
+from karyoseg.core.io.images import read_image, read_labels
 
 
 def run(*arguments: object) -> str:

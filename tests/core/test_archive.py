@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from karyoseg.core.archive import MARKER, extract
-from karyoseg.core.archive_members import unsafe_name
 from karyoseg.core.errors import KaryosegError, ProblemReport
+from karyoseg.core.io.archive import MARKER, extract
+from karyoseg.core.io.archive_members import unsafe_name
 
 
 def write_zip(path: Path, members: dict[str, bytes | zipfile.ZipInfo], mode: str = "w") -> Path:

@@ -11,10 +11,10 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from scipy import ndimage as ndi
 
-from karyoseg.core import illumination, intensity
-from karyoseg.core.augment import TRANSFORM_NAMES, Augmenter
+from karyoseg.core.augmentation import illumination, intensity
+from karyoseg.core.augmentation.augmenter import TRANSFORM_NAMES, Augmenter
+from karyoseg.core.augmentation.warps import Window
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.warps import Window
 from karyoseg.params.augment import AugmentParams, Transform
 
 GEOMETRIC = ("flip", "rotate90", "rotate", "scale", "elastic")

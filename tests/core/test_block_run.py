@@ -13,7 +13,7 @@ import pytest
 import zarr
 
 from dots import DotFinder, dots, prediction, store
-from karyoseg.core.block_run import LargePrediction
+from karyoseg.core.blocks.run import LargePrediction
 from karyoseg.core.errors import KaryosegError
 
 SHAPE = (1100, 1300)
@@ -127,7 +127,7 @@ import sys
 from pathlib import Path
 import numpy as np, zarr
 from dots import prediction
-from karyoseg.core.hardware import peak_memory_gb
+from karyoseg.core.runs.hardware import peak_memory_gb
 folder, side = Path(sys.argv[1]), int(sys.argv[2])
 array = zarr.create_array(folder / "im.zarr", shape=(side, side), chunks=(512, 512), dtype="uint16")
 for y in range(0, side, 512):

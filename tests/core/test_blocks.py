@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from karyoseg.core.blocks import BlockGrid, sample_windows
+from karyoseg.core.blocks.grid import BlockGrid, sample_windows
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -20,10 +20,10 @@ from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 
 from karyoseg.cli import cli
-from karyoseg.core import bucket as bucket_module
-from karyoseg.core.bucket import check_bucket, require_access
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.storage import storage_problem
+from karyoseg.core.io import bucket as bucket_module
+from karyoseg.core.io.bucket import check_bucket, require_access
+from karyoseg.core.io.storage import storage_problem
 from karyoseg.storage_hooks import bucket_from, check_places, s3_options
 from object_store import ObjectStore
 
@@ -284,7 +284,7 @@ def test_the_policies_of_the_documentation_allow_what_is_needed(project: Path, r
 def test_no_other_operations_are_used(
     on_s3: ObjectStore, checked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from karyoseg.core.remote_folder import download_folder, upload_folder
+    from karyoseg.core.io.remote_folder import download_folder, upload_folder
 
     used: set[str] = set()
     call = BaseClient._make_api_call

@@ -15,7 +15,7 @@ import fsspec
 import pytest
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.fetch import cache_name, fetch
+from karyoseg.core.io.fetch import cache_name, fetch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from http_server import BadServer, bad_server

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from karyoseg.core.files import replace_folder, replace_text, replacing
+from karyoseg.core.io.files import replace_folder, replace_text, replacing
 
 
 def test_a_file_gets_its_name_when_it_is_whole(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import psutil
 import pytest
 
-from karyoseg.core import hardware
-from karyoseg.core.hardware import host, nvidia_gpus, peak_memory_gb
+from karyoseg.core.runs import hardware
+from karyoseg.core.runs.hardware import host, nvidia_gpus, peak_memory_gb
 
 
 def fake_driver(folder: Path, script: str) -> None:
@@ -33,7 +33,8 @@ def test_what_is_found_is_plausible_and_json() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processor affinity is a Linux feature")
 def test_only_cores_that_may_be_used_count() -> None:
-    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from karyoseg.core.hardware import *; "
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+    code += "from karyoseg.core.runs.hardware import *\n"
     run = subprocess.run(
         [sys.executable, "-c", code + "print(hardware()['cores'])"], capture_output=True, text=True, check=True
     )
@@ -83,6 +84,6 @@ def test_peak_memory_is_that_of_this_process() -> None:
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="elsewhere the system counts the parent's memory")
 def test_peak_memory_does_not_start_at_that_of_the_parent() -> None:
     held = np.ones(2**27, np.uint8)
-    code = "from karyoseg.core.hardware import peak_memory_gb; print(peak_memory_gb())"
+    code = "from karyoseg.core.runs.hardware import peak_memory_gb; print(peak_memory_gb())"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(run.stdout) < held.nbytes / 1e9 < peak_memory_gb()

@@ -13,8 +13,8 @@ from PIL import Image
 
 from karyoseg.core.axes import parse_axes
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.image_files import ImageError
-from karyoseg.core.images import read_image, read_labels
+from karyoseg.core.io.image_files import ImageError
+from karyoseg.core.io.images import read_image, read_labels
 
 RNG = np.random.default_rng(7)
 SHAPE = (37, 52)

@@ -11,9 +11,9 @@ import pytest
 import tifffile
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.images import read_image
-from karyoseg.core.inputs import find_images, is_inside, unique_stems
-from karyoseg.core.tiffs import encode_labels
+from karyoseg.core.io.images import read_image
+from karyoseg.core.io.inputs import find_images, is_inside, unique_stems
+from karyoseg.core.io.tiffs import encode_labels
 
 
 def write(path: Path, value: int = 0) -> Path:

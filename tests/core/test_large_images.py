@@ -11,9 +11,9 @@ import pytest
 import tifffile
 import zarr
 
-from karyoseg.core.image_files import ImageError
-from karyoseg.core.images import read_image
-from karyoseg.core.large_images import is_large, open_large
+from karyoseg.core.io.image_files import ImageError
+from karyoseg.core.io.images import read_image
+from karyoseg.core.io.large_images import is_large, open_large
 
 CYX = np.random.default_rng(0).integers(0, 60_000, (3, 130, 170)).astype(np.uint16)
 YXC = np.moveaxis(CYX, 0, -1)

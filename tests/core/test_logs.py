@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from karyoseg.core.logs import AboveBars, tidy
+from karyoseg.core.runs.logs import AboveBars, tidy
 
 
 @pytest.fixture

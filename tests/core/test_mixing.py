@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from karyoseg.core.mixing import repeat_to_share
+from karyoseg.core.augmentation.mixing import repeat_to_share
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.9])

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from karyoseg.core import plots
+from karyoseg.core.augmentation.warps import Window
 from karyoseg.core.plots.canvas import outlines, shrink
-from karyoseg.core.warps import Window
 
 SHAPES_AND_TYPES = [
     ((40, 60), np.uint8),

@@ -12,8 +12,8 @@ from skimage.measure import regionprops
 from skimage.morphology import dilation, disk, erosion
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.postprocessing import PostProcessing, combine
-from karyoseg.core.postprocessing_rules import (
+from karyoseg.core.postprocessing.combine import PostProcessing, combine
+from karyoseg.core.postprocessing.rules import (
     correct_contours,
     drop_unsupported,
     keep_largest_parts,

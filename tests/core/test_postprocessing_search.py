@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from karyoseg.core.metrics import dsb_score
-from karyoseg.core.postprocessing import PostProcessing, combine
-from karyoseg.core.postprocessing_search import RANGES, START, Case, objective, search
+from karyoseg.core.postprocessing.combine import PostProcessing, combine
+from karyoseg.core.postprocessing.search import RANGES, START, Case, objective, search
 
 
 def squares(*sides: int, shape: tuple[int, int] = (40, 120)) -> np.ndarray:

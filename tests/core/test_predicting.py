@@ -12,8 +12,9 @@ from PIL import Image
 from roifile import ImagejRoi
 from shapely.geometry import shape
 
-from karyoseg.core.image_files import ImageError
-from karyoseg.core.images import read_image
+from karyoseg.core.io.image_files import ImageError
+from karyoseg.core.io.images import read_image
+from karyoseg.core.io.tiffs import encode_labels
 from karyoseg.core.measure import measure_objects
 from karyoseg.core.predicting import (
     PredictionResult,
@@ -21,7 +22,6 @@ from karyoseg.core.predicting import (
     read_input,
     result_files,
 )
-from karyoseg.core.tiffs import encode_labels
 
 
 def blocks(size: int, step: int = 10) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from karyoseg.core.privacy import without_secrets
+from karyoseg.core.runs.privacy import without_secrets
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from karyoseg.core.progress import Progress, duration
 SCRIPT = """
 import logging, sys, time
 logging.basicConfig(format="%(message)s", stream=sys.stdout)
-from karyoseg.core.logs import tidy
+from karyoseg.core.runs.logs import tidy
 from karyoseg.core.progress import Progress
 tidy()
 for n in Progress(range(3), desc="counting", unit="sheep", mininterval=0):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from karyoseg.core.provenance import dvc_state, git_state, package_versions
+from karyoseg.core.runs.provenance import dvc_state, git_state, package_versions
 from repositories import environment, git
 
 

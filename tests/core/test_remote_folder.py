@@ -9,7 +9,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.remote_folder import INDEX, download_folder, folder_has, upload_folder
+from karyoseg.core.io.remote_folder import INDEX, download_folder, folder_has, upload_folder
 
 PATH = "/remote/model"
 

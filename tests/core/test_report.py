@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.report import DEFINITIONS, Report, flatten, picture, render_report
-from karyoseg.core.report_tables import (
+from karyoseg.core.report.html import DEFINITIONS, Report, flatten, picture, render_report
+from karyoseg.core.report.tables import (
     count_samples,
     object_diameters,
     pick_examples,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from karyoseg.core.run_records import FAILED, RUNNING, finish, new_record, record_name
+from karyoseg.core.runs.records import FAILED, RUNNING, finish, new_record, record_name
 from karyoseg.params.train import TrainParams
 
 

@@ -10,10 +10,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from karyoseg.core.archive import extract
 from karyoseg.core.checks import inspect_source
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.images import ImageFile
+from karyoseg.core.io.archive import extract
+from karyoseg.core.io.images import ImageFile
 from karyoseg.core.sources import LAYOUTS, SourceOptions, open_source
 from karyoseg.core.sources.dsb2018 import collapse_gray, crop, paint
 from karyoseg.core.sources.names import safe_id, unique_ids

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from karyoseg.core.tiffs import decode_image, decode_labels, encode_image, encode_labels
+from karyoseg.core.io.tiffs import decode_image, decode_labels, encode_image, encode_labels
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.int16, np.float32, np.float64])

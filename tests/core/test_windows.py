@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import ndimage as ndi
 
+from karyoseg.core.blocks.windows import WindowPreparation
 from karyoseg.core.preparation import Preparation
-from karyoseg.core.windows import WindowPreparation
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.37, 0.9, 1.3, 2.7])

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from s3fs import S3FileSystem
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.fetch import fetch
-from karyoseg.core.inputs import find_images
+from karyoseg.core.io.fetch import fetch
+from karyoseg.core.io.inputs import find_images
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.measure import measure_objects
 from karyoseg.core.predicting import PredictionResult

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from karyoseg.core.augment import Augmenter
+from karyoseg.core.augmentation.augmenter import Augmenter
+from karyoseg.core.augmentation.warps import Window
 from karyoseg.core.lazy import Lazy
-from karyoseg.core.warps import Window
 from karyoseg.models.base import LabelledSamples
 
 

@@ -12,12 +12,12 @@ import zarr
 
 from dots import store
 from karyoseg.core import preparation, scale_check
-from karyoseg.core.block_run import LargePrediction
-from karyoseg.core.block_tasks import BlockJob
-from karyoseg.core.blocks import BlockGrid
+from karyoseg.core.blocks.grid import BlockGrid
+from karyoseg.core.blocks.run import LargePrediction
+from karyoseg.core.blocks.tasks import BlockJob
+from karyoseg.core.blocks.windows import WindowPreparation
 from karyoseg.core.size import median_diameter
 from karyoseg.core.synthetic import NucleiScene, render_scene
-from karyoseg.core.windows import WindowPreparation
 from karyoseg.datasets import PredictionFolder
 from karyoseg.models.shared import SharedModel
 from karyoseg.models.stardist import StarDistSegmenter

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from skimage.measure import label, regionprops
 
-from karyoseg.core.postprocessing import PostProcessing, combine
+from karyoseg.core.postprocessing.combine import PostProcessing, combine
 from karyoseg.core.preparation import ImageFacts, Preparation
 from karyoseg.core.size import resize_labels
 from karyoseg.models.two_scales import segment_at_two_scales

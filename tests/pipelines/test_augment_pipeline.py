@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from karyoseg.core.augment import Augmenter
+from karyoseg.core.augmentation.augmenter import Augmenter
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.size import median_diameter, resize_labels

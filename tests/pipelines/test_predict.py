@@ -21,8 +21,8 @@ from s3fs import S3FileSystem
 from skimage.measure import label
 
 from karyoseg.core.errors import KaryosegError, ProblemReport
+from karyoseg.core.io.storage import StorageError
 from karyoseg.core.preparation import ImageFacts, Preparation
-from karyoseg.core.storage import StorageError
 from karyoseg.datasets import CSVDataset, ParquetDataset, PredictionFolder
 from karyoseg.params.predict import PredictParams
 from karyoseg.pipelines.predict import create_pipeline, nodes

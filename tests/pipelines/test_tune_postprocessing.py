@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from skimage.measure import label
 
 from karyoseg.core.errors import KaryosegError, ProblemReport
-from karyoseg.core.inputs import InputImage
+from karyoseg.core.io.inputs import InputImage
 from karyoseg.core.lazy import Lazy
-from karyoseg.core.postprocessing import PostProcessing
+from karyoseg.core.postprocessing.combine import PostProcessing
 from karyoseg.core.preparation import ImageFacts, Preparation
 from karyoseg.core.size import resize_labels
 from karyoseg.datasets import CSVDataset, JSONDataset

@@ -26,7 +26,7 @@ def check(metadata: ProjectMetadata, url: str, write: bool) -> None:
     Uses the entry `s3` of conf/local/credentials.yml, else the AWS_* variables and profiles. Ends with code 1 if the
     bucket cannot be used; the message says why and what to do.
     """
-    from karyoseg.core.bucket import check_bucket
+    from karyoseg.core.io.bucket import check_bucket
 
     KedroSession.create(metadata.project_path).load_context()  # reads the credentials
     report = check_bucket(url, write=write)

@@ -13,7 +13,7 @@ from karyoseg.cli.tables import read_table
 from karyoseg.core.errors import KaryosegError, Problem, Problems
 
 if TYPE_CHECKING:  # what reads images takes a second to import
-    from karyoseg.core.inputs import InputImage
+    from karyoseg.core.io.inputs import InputImage
 
 T = TypeVar("T")
 
@@ -57,8 +57,8 @@ def eight_bit(source: str, target: Path, rgb: bool, axes: str | None) -> None:
 @with_readable_errors
 def labels_to_tiff(source: str, target: Path) -> None:
     """Write label images of any usual format as TIFF of 16 bit (32 above 65535 objects)."""
-    from karyoseg.core.images import read_labels
-    from karyoseg.core.tiffs import encode_labels
+    from karyoseg.core.io.images import read_labels
+    from karyoseg.core.io.tiffs import encode_labels
 
     _convert_all(source, target, lambda image: {f"{image.stem}.tif": encode_labels(read_labels(image.path))})
 
@@ -76,8 +76,8 @@ def labels_to_masks(source: str, target: Path, images: str | None) -> None:
     import imagecodecs
 
     from karyoseg.core.conversions import as_rgb8, object_masks
-    from karyoseg.core.images import read_image, read_labels
-    from karyoseg.core.inputs import find_images
+    from karyoseg.core.io.images import read_image, read_labels
+    from karyoseg.core.io.inputs import find_images
 
     pixels = {image.stem: image.path for image in find_images(images, exclude=str(target))} if images else {}
 
@@ -103,8 +103,8 @@ def masks_to_labels(source: Path, target: Path) -> None:
     DATASET has the layout of the Data Science Bowl 2018, with DATASET/NAME/images/*.png. Holes are filled; a pixel in
     several masks goes to the smallest object.
     """
+    from karyoseg.core.io.tiffs import encode_labels
     from karyoseg.core.sources import open_source
-    from karyoseg.core.tiffs import encode_labels
 
     if not source.is_dir():
         raise KaryosegError(f"{source}: no such folder; needed: one with a folder per image. Check the path.")
@@ -123,9 +123,9 @@ def labels_to_runs(source: str, table: Path) -> None:
     import pandas as pd
 
     from karyoseg.core.conversions import submission_rows
-    from karyoseg.core.files import replacing
-    from karyoseg.core.images import read_labels
-    from karyoseg.core.inputs import find_images
+    from karyoseg.core.io.files import replacing
+    from karyoseg.core.io.images import read_labels
+    from karyoseg.core.io.inputs import find_images
 
     rows = pd.concat([submission_rows(image.stem, read_labels(image.path)) for image in find_images(source)])
     table.parent.mkdir(parents=True, exist_ok=True)
@@ -142,9 +142,9 @@ def labels_to_runs(source: str, table: Path) -> None:
 def runs_to_labels(table: Path, source: str, target: Path) -> None:
     """Write run lengths as label images: FOLDER/NAME.tif for each of IMAGES, which say how large they are."""
     from karyoseg.core.conversions import labels_from_runs
-    from karyoseg.core.images import read_image
-    from karyoseg.core.inputs import find_images
-    from karyoseg.core.tiffs import encode_labels
+    from karyoseg.core.io.images import read_image
+    from karyoseg.core.io.inputs import find_images
+    from karyoseg.core.io.tiffs import encode_labels
 
     rows = read_table(table, ("ImageId", "EncodedPixels"), dtype=str, keep_default_na=False)
     runs = {str(name): group.tolist() for name, group in rows.groupby("ImageId")["EncodedPixels"]}
@@ -165,14 +165,14 @@ def runs_to_labels(table: Path, source: str, target: Path) -> None:
 
 def _convert_all(source: str, target: Path, encode: Callable[[InputImage], dict[str, bytes]]) -> None:
     """Convert all images of a folder, pattern, zip or URL."""
-    from karyoseg.core.inputs import find_images
+    from karyoseg.core.io.inputs import find_images
 
     _write_all(target, find_images(source, exclude=str(target)), lambda image: image.path, encode)
 
 
 def _write_all(target: Path, items: list[T], name: Callable[[T], str], encode: Callable[[T], dict[str, bytes]]) -> None:
     """Write the files that each item becomes; all that cannot be converted are reported together, at the end."""
-    from karyoseg.core.files import replacing
+    from karyoseg.core.io.files import replacing
     from karyoseg.core.progress import Progress
 
     problems = Problems()

@@ -15,7 +15,7 @@ from kedro.framework.startup import ProjectMetadata
 from karyoseg.cli.errors import with_readable_errors
 from karyoseg.cli.facts import two_columns
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.image_files import is_url
+from karyoseg.core.io.image_files import is_url
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _REMOTE = click.option("--remote", "-r", help="Remote of DVC, in place of its default.")
@@ -174,7 +174,7 @@ def _facts(where: str, known: Mapping[str, Any]) -> dict[str, str]:
 
 def _settings(known: Mapping[str, Any]) -> dict[str, str]:
     """Collect how a model was trained."""
-    from karyoseg.core.report import flatten
+    from karyoseg.core.report.html import flatten
 
     training = known["training"]
     return flatten({name: training.get(name, {}) for name in ("preparation", "parameters", "versions")})

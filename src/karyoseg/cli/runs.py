@@ -12,9 +12,9 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import ProjectMetadata
 
 from karyoseg.cli.errors import with_readable_errors
-from karyoseg.core.hardware import host
 from karyoseg.core.progress import duration
-from karyoseg.core.run_records import RUNNING, SUCCEEDED
+from karyoseg.core.runs.hardware import host
+from karyoseg.core.runs.records import RUNNING, SUCCEEDED
 from karyoseg.datasets.run_folder import RunFolder
 from karyoseg.hooks import RUNS, data_folder
 

@@ -28,8 +28,8 @@ def learn(table: Path, target: Path) -> None:
 
     Paths of images are relative to TABLE.
     """
-    from karyoseg.core.files import replacing
     from karyoseg.core.image_types import TYPE, ImageTypes
+    from karyoseg.core.io.files import replacing
     from karyoseg.core.predicting import read_input
     from karyoseg.core.progress import Progress
 
@@ -61,10 +61,10 @@ def classify(examples: Path, source: str, target: Path, copy_to: Path | None, ce
     import numpy as np
     import pandas as pd
 
-    from karyoseg.core.files import replacing
-    from karyoseg.core.image_files import open_binary
     from karyoseg.core.image_types import TYPE, ImageTypes, type_features
-    from karyoseg.core.inputs import find_images
+    from karyoseg.core.io.files import replacing
+    from karyoseg.core.io.image_files import open_binary
+    from karyoseg.core.io.inputs import find_images
     from karyoseg.core.predicting import read_input
     from karyoseg.core.progress import Progress
 

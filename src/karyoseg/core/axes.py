@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.image_files import ImageError
+from karyoseg.core.io.image_files import ImageError
 
 CHANNEL_AXES = "CS"
 _KNOWN = "YXCSZT"

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from karyoseg.core.archive import file_sha256
 from karyoseg.core.errors import KaryosegError, Problem, ProblemReport, Problems
-from karyoseg.core.images import ImageError
+from karyoseg.core.io.archive import file_sha256
+from karyoseg.core.io.images import ImageError
 from karyoseg.core.labels import n_objects
 from karyoseg.core.progress import Progress
 from karyoseg.core.sources.base import SampleRecord, Source

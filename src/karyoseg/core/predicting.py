@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from karyoseg.core.image_files import ImageError
-from karyoseg.core.images import ImageFile, read_image
+from karyoseg.core.io.image_files import ImageError
+from karyoseg.core.io.images import ImageFile, read_image
+from karyoseg.core.io.tiffs import encode_labels
 from karyoseg.core.outlines import label_outlines, roi_zip_bytes, to_geojson, to_rois
 from karyoseg.core.previews import encode_png, paint_outlines, to_rgb8
-from karyoseg.core.tiffs import encode_labels
 
 #: Files written per image.
 LABELS, ROIS, GEOJSON, OVERLAY = ".tif", ".rois.zip", ".geojson", ".png"

@@ -36,7 +36,7 @@ from karyoseg.core.absorption import UNSURE, background_brightness, optical_dens
 from karyoseg.core.labels import n_objects
 from karyoseg.core.normalise import LUMA
 from karyoseg.core.preparation import Contrast
-from karyoseg.core.report_tables import object_diameters
+from karyoseg.core.report.tables import object_diameters
 from karyoseg.core.scale_search import DIAMETERS, busiest_part, certainty
 from karyoseg.core.size import median_diameter
 

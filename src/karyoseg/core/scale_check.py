@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from karyoseg.core.blocks import Window, sample_windows
+from karyoseg.core.blocks.grid import Window, sample_windows
 from karyoseg.core.preparation import ESTIMATE_RANGE
 
 _RIGHT_WITHIN = 1.4  # objects of other sizes are segmented about as well

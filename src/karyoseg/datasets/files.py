@@ -11,8 +11,8 @@ import fsspec
 from kedro.io.core import DatasetError, get_protocol_and_path
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.files import replacing
-from karyoseg.core.storage import storage_errors, storage_problem
+from karyoseg.core.io.files import replacing
+from karyoseg.core.io.storage import storage_errors, storage_problem
 
 #: What to do if a file of an earlier pipeline is missing.
 RUN_EARLIER = (

@@ -12,7 +12,7 @@ from kedro.io import AbstractDataset
 from kedro_datasets._typing import JSONPreview
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.remote_folder import folder_has, upload_folder
+from karyoseg.core.io.remote_folder import folder_has, upload_folder
 from karyoseg.datasets.files import is_local, open_filesystem
 from karyoseg.datasets.previews import as_json, if_present
 from karyoseg.models import download_model, load_foreground, load_segmenter

@@ -18,7 +18,7 @@ import pandas as pd
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview
 
-from karyoseg.core.block_run import LargePrediction
+from karyoseg.core.blocks.run import LargePrediction
 from karyoseg.core.errors import KaryosegError, Problem, Problems
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.predicting import OVERLAY, STORE, PredictionResult, result_files

@@ -16,11 +16,11 @@ from kedro_datasets._typing import ImagePreview
 from PIL.Image import Image
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.io.tiffs import decode_image, decode_labels, encode_image, encode_labels
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.previews import image_tile, label_tile, spread
 from karyoseg.core.progress import Progress
 from karyoseg.core.threads import map_completed, n_threads
-from karyoseg.core.tiffs import decode_image, decode_labels, encode_image, encode_labels
 from karyoseg.datasets.files import RUN_EARLIER, is_local, list_names, open_filesystem, read_whole, remove, write_whole
 from karyoseg.datasets.previews import as_sheet, if_present
 

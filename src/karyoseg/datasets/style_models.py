@@ -13,9 +13,9 @@ from kedro.io import AbstractDataset
 from kedro_datasets._typing import JSONPreview
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.files import replace_folder
+from karyoseg.core.io.files import replace_folder
+from karyoseg.core.io.remote_folder import download_folder, upload_folder
 from karyoseg.core.lazy import Lazy
-from karyoseg.core.remote_folder import download_folder, upload_folder
 from karyoseg.datasets.files import is_local, open_filesystem, read_whole, write_errors, write_whole
 from karyoseg.datasets.previews import as_json, if_present
 from karyoseg.models.pix2pix import StyleGenerator

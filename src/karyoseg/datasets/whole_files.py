@@ -20,9 +20,9 @@ from kedro_datasets.pandas import csv_dataset, parquet_dataset
 from kedro_datasets.text import text_dataset
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.files import replacing
+from karyoseg.core.io.files import replacing
+from karyoseg.core.io.storage import storage_errors
 from karyoseg.core.previews import shrunken_figure
-from karyoseg.core.storage import storage_errors
 from karyoseg.datasets.files import RUN_EARLIER, is_local, read_whole, shown, write_errors
 from karyoseg.datasets.previews import as_image, as_json, as_table, if_present
 

@@ -10,10 +10,10 @@ from typing import Any, Protocol, Self
 import numpy as np
 import pandas as pd
 
-from karyoseg.core.blocks import Objects
+from karyoseg.core.augmentation.warps import Window
+from karyoseg.core.blocks.grid import Objects
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.preparation import ImageFacts, Preparation
-from karyoseg.core.warps import Window
 
 #: Called as ``augment(image, labels, seed, window)``; returns the window of the pair, changed.
 Augment = Callable[[np.ndarray, np.ndarray, tuple[int, ...], Window], tuple[np.ndarray, np.ndarray]]

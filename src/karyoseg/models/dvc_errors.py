@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.storage import storage_problem
+from karyoseg.core.io.storage import storage_problem
 
 _ADVICE = (
     "Check address, keys and rights: DVC takes them from .dvc/config.local, AWS variables or an AWS profile, see "

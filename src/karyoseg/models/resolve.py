@@ -10,9 +10,9 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.image_files import is_url
-from karyoseg.core.remote_folder import download_folder
-from karyoseg.core.storage import storage_errors
+from karyoseg.core.io.image_files import is_url
+from karyoseg.core.io.remote_folder import download_folder
+from karyoseg.core.io.storage import storage_errors
 from karyoseg.models.tracking import MODELS
 
 _BUNDLED = Path(__file__).parents[1] / "bundled"

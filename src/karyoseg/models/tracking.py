@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.files import replace_text
-from karyoseg.core.provenance import recorded_outputs
+from karyoseg.core.io.files import replace_text
+from karyoseg.core.runs.provenance import recorded_outputs
 
 MODELS = Path("data/06_models")
 LOCK = Path("dvc.lock")

@@ -12,7 +12,7 @@ import numpy as np
 from skimage.transform import resize
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.postprocessing_rules import mend
+from karyoseg.core.postprocessing.rules import mend
 from karyoseg.core.preparation import ESTIMATE_RANGE, ImageFacts, Preparation
 from karyoseg.core.size import median_diameter
 from karyoseg.core.threads import Room

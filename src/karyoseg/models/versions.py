@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.provenance import git
+from karyoseg.core.runs.provenance import git
 from karyoseg.models import load_segmenter
 from karyoseg.models.dvc_errors import dvc_errors, git_says
 from karyoseg.models.stardist.pretrained import cache_folder

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from karyoseg.core.postprocessing_search import RANGES
+from karyoseg.core.postprocessing.search import RANGES
 from karyoseg.params.base import Engine, Params, Precision
 
 Limit = Annotated[float, Field(ge=0)]

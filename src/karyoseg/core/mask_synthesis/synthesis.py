@@ -18,7 +18,7 @@ from karyoseg.core.mask_synthesis.population import Population
 from karyoseg.core.mask_synthesis.shapes import ShapeDatabase, Stamp, make_stamp
 from karyoseg.core.mask_synthesis.simulated import simulate_shapes
 from karyoseg.core.mask_synthesis.tetris import count_to_fill, largest_gap, place_tetris
-from karyoseg.core.postprocessing import keep_largest_parts
+from karyoseg.core.postprocessing.combine import keep_largest_parts
 
 _N_SIMULATED = 200  # shapes per style; each is used in many sizes and directions
 _FEW = 10  # from fewer objects no spread of sizes can be told

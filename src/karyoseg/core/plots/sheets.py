@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from karyoseg.core.augmentation.warps import Window
 from karyoseg.core.plots.canvas import (
     YELLOW,
     bare,
@@ -18,7 +19,6 @@ from karyoseg.core.plots.canvas import (
     shrink,
 )
 from karyoseg.core.plots.cases import draw_case, panel_size
-from karyoseg.core.warps import Window
 
 Augment = Callable[[np.ndarray, np.ndarray, Sequence[int], Window], tuple[np.ndarray, np.ndarray]]
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from karyoseg.core.errors import KaryosegError, Problems
-from karyoseg.core.images import ImageFile, read_image, read_labels
+from karyoseg.core.io.images import ImageFile, read_image, read_labels
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from karyoseg.core.errors import KaryosegError, Problems
-from karyoseg.core.images import ImageError, ImageFile, read_image
+from karyoseg.core.io.images import ImageError, ImageFile, read_image
 from karyoseg.core.sources.base import FileSource, SampleRecord, SourceOptions, apply_test_ids
 from karyoseg.core.sources.names import image_files, locate, subfolder, unique_ids
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from karyoseg.core.errors import KaryosegError, Problems
-from karyoseg.core.images import IMAGE_SUFFIXES
+from karyoseg.core.io.images import IMAGE_SUFFIXES
 
 _LONGEST_ID = 120
 _SEARCH_DEPTH = 3

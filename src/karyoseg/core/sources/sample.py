@@ -17,7 +17,7 @@ import numpy.typing as npt
 import tifffile
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.files import replacing
+from karyoseg.core.io.files import replacing
 from karyoseg.core.progress import Progress
 from karyoseg.core.synthetic import SAMPLE_CLASSES, draw_scene, render_scene
 from karyoseg.core.synthetic.presets import CAMERA_PIXEL_UM

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.storage import storage_errors
+from karyoseg.core.io.storage import storage_errors
 
 
 def read_styles(path: str, ids: Sequence[str]) -> list[str]:

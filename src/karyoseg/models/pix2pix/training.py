@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from karyoseg.core.files import replace_text, replacing
+from karyoseg.core.io.files import replace_text, replacing
 from karyoseg.core.lazy import Lazy, fingerprint
-from karyoseg.core.provenance import package_versions
+from karyoseg.core.runs.provenance import package_versions
 from karyoseg.models.base import LabelledSamples
 from karyoseg.models.pix2pix.generate import CONFIG, TRAINING, WEIGHTS, StyleGenerator, import_keras
 from karyoseg.models.pix2pix.tiles import Shapes, Tiles, tile_side

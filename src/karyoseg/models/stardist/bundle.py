@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.image_files import is_url
+from karyoseg.core.io.image_files import is_url
 from karyoseg.core.lazy import fingerprint
 from karyoseg.models.stardist.card import bundle_card
 from karyoseg.models.stardist.evaluated import Evaluated

@@ -19,7 +19,7 @@ from stardist.models import StarDist2D
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.lazy import fingerprint
 from karyoseg.core.progress import Progress
-from karyoseg.core.provenance import package_versions
+from karyoseg.core.runs.provenance import package_versions
 from karyoseg.core.size import median_diameter
 from karyoseg.models import model_folder
 from karyoseg.models.base import Augment, LabelledSamples

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psutil
 
-from karyoseg.core.blocks import Objects
+from karyoseg.core.blocks.grid import Objects
 from karyoseg.core.polygons import fill_polygons
 from karyoseg.core.tiling import Tile, choose_tiles, cut_tiles
 from karyoseg.models.base import Prediction

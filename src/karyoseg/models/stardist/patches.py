@@ -17,8 +17,8 @@ from skimage.segmentation import clear_border
 from stardist.geometry import star_dist
 from stardist.utils import edt_prob
 
-from karyoseg.core.augment import Augmenter
-from karyoseg.core.warps import Window
+from karyoseg.core.augmentation.augmenter import Augmenter
+from karyoseg.core.augmentation.warps import Window
 from karyoseg.models.base import Augment, LabelledSamples
 
 

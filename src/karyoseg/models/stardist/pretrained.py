@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pooch
 
-from karyoseg.core.archive import extract
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.fetch import fetch
+from karyoseg.core.io.archive import extract
+from karyoseg.core.io.fetch import fetch
 
 _RELEASE = "https://github.com/stardist/stardist-models/releases/download/v0.1/python_{name}.zip"
 _SHA256 = {

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from karyoseg.core.blocks import Objects
-from karyoseg.core.files import replace_text
+from karyoseg.core.blocks.grid import Objects
+from karyoseg.core.io.files import replace_text
 from karyoseg.core.preparation import ImageFacts, Preparation
 from karyoseg.core.progress import Progress
 from karyoseg.core.scale_check import centred_in, check_scale, check_windows

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.files import replace_text, replacing
+from karyoseg.core.io.files import replace_text, replacing
 
 if TYPE_CHECKING:
     import keras

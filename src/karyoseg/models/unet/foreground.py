@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.files import replace_text, replacing
+from karyoseg.core.io.files import replace_text, replacing
 from karyoseg.core.preparation import Preparation
 from karyoseg.core.tiling import choose_tiles, cut_tiles
 from karyoseg.models.base import Augment, LabelledSamples

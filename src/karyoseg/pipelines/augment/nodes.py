@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from karyoseg.core.augmentation.warps import Window
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.labels import clean_labels
 from karyoseg.core.lazy import Lazy, fingerprint
@@ -18,7 +19,6 @@ from karyoseg.core.plots import contact_sheet, random_window
 from karyoseg.core.preparation import ImageFacts, Preparation
 from karyoseg.core.size import median_diameter
 from karyoseg.core.splits import TRAIN
-from karyoseg.core.warps import Window
 from karyoseg.params.augment import AugmentParams
 from karyoseg.params.preprocess import PreprocessParams
 
@@ -35,7 +35,7 @@ def build_policy(params: AugmentParams) -> dict[str, Any]:
 
     That it can be built is checked here, long before training needs it.
     """
-    from karyoseg.core.augment import Augmenter  # albumentations is slow to import
+    from karyoseg.core.augmentation.augmenter import Augmenter  # albumentations is slow to import
 
     transforms = [transform.model_dump(mode="json") for transform in params.transforms]
     Augmenter(transforms)
@@ -59,7 +59,7 @@ def draw_contact_sheet(
     Look at it before a long training: shapes must stay plausible nuclei, and
     outlines must fit.
     """
-    from karyoseg.core.augment import Augmenter
+    from karyoseg.core.augmentation.augmenter import Augmenter
 
     train = splits.loc[splits["split"] == TRAIN, "id"].astype(str)
     ids = sorted(name for name in train if name in images and name in labels)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from karyoseg.core.archive import extract
 from karyoseg.core.checks import inspect_source
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.fetch import cache_name, fetch
+from karyoseg.core.io.archive import extract
+from karyoseg.core.io.fetch import cache_name, fetch
 from karyoseg.core.lazy import Lazy, fingerprint
 from karyoseg.core.sources import Source, SourceOptions, open_source
 from karyoseg.core.sources.sample import write_sample

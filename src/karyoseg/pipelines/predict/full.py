@@ -11,10 +11,10 @@ import fsspec
 import numpy as np
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.inputs import InputImage
-from karyoseg.core.postprocessing import PostProcessing, combine
+from karyoseg.core.io.inputs import InputImage
+from karyoseg.core.io.storage import storage_errors
+from karyoseg.core.postprocessing.combine import PostProcessing, combine
 from karyoseg.core.preparation import ImageFacts, Preparation
-from karyoseg.core.storage import storage_errors
 from karyoseg.core.threads import Room
 from karyoseg.models.base import Segmenter
 from karyoseg.models.two_scales import open_foreground, segment_at_two_scales

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from karyoseg.core.block_run import LargePrediction
-from karyoseg.core.block_tasks import BlockJob, find_around
-from karyoseg.core.blocks import BlockGrid, choose_size
-from karyoseg.core.image_files import ImageError, is_url
-from karyoseg.core.inputs import InputImage
-from karyoseg.core.label_store import CHUNK
-from karyoseg.core.large_images import open_large
+from karyoseg.core.blocks.grid import BlockGrid, choose_size
+from karyoseg.core.blocks.run import LargePrediction
+from karyoseg.core.blocks.tasks import BlockJob, find_around
+from karyoseg.core.blocks.windows import WindowPreparation
+from karyoseg.core.io.image_files import ImageError, is_url
+from karyoseg.core.io.inputs import InputImage
+from karyoseg.core.io.label_store import CHUNK
+from karyoseg.core.io.large_images import open_large
 from karyoseg.core.preparation import ImageFacts
-from karyoseg.core.privacy import public_url
+from karyoseg.core.runs.privacy import public_url
 from karyoseg.core.scale_check import centred_in, check_scale, check_windows
 from karyoseg.core.size import polygon_diameters
-from karyoseg.core.windows import WindowPreparation
 from karyoseg.models.base import Segmenter
 from karyoseg.models.shared import SharedModel
 from karyoseg.params.predict import BlockParams, PredictParams

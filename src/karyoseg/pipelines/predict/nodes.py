@@ -10,20 +10,20 @@ from itertools import chain
 import numpy as np
 import pandas as pd
 
-from karyoseg.core.block_run import LargePrediction
+from karyoseg.core.blocks.run import LargePrediction
 from karyoseg.core.errors import KaryosegError, Problem, Problems
-from karyoseg.core.image_files import ImageError
-from karyoseg.core.inputs import InputImage, find_images
+from karyoseg.core.io.image_files import ImageError
+from karyoseg.core.io.inputs import InputImage, find_images
+from karyoseg.core.io.large_images import is_large, open_large
+from karyoseg.core.io.storage import StorageError
 from karyoseg.core.labels import relabel, remove_small
-from karyoseg.core.large_images import is_large, open_large
 from karyoseg.core.lazy import Lazy, fingerprint
 from karyoseg.core.measure import measure_objects
 from karyoseg.core.normalise import select_channels
 from karyoseg.core.predicting import PredictionResult, read_input
 from karyoseg.core.preparation import ImageFacts, Preparation
-from karyoseg.core.privacy import public_url
 from karyoseg.core.progress import Progress
-from karyoseg.core.storage import StorageError
+from karyoseg.core.runs.privacy import public_url
 from karyoseg.core.threads import Room, map_completed, n_threads
 from karyoseg.datasets.prediction_folder import StoredPrediction
 from karyoseg.models import load_segmenter

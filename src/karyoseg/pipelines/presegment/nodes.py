@@ -10,17 +10,17 @@ import pandas as pd
 
 from karyoseg.core.conversions import as_rgb8
 from karyoseg.core.errors import KaryosegError, Problem, Problems
-from karyoseg.core.inputs import InputImage, find_images
+from karyoseg.core.io.inputs import InputImage, find_images
+from karyoseg.core.io.large_images import is_large
+from karyoseg.core.io.storage import StorageError
 from karyoseg.core.labels import fill_holes, relabel, remove_small
-from karyoseg.core.large_images import is_large
 from karyoseg.core.lazy import Lazy, fingerprint
 from karyoseg.core.normalise import select_channels
 from karyoseg.core.predicting import read_input
 from karyoseg.core.preparation import ImageFacts
 from karyoseg.core.presegment import Found, describe, presegment
-from karyoseg.core.privacy import public_url
 from karyoseg.core.progress import Progress
-from karyoseg.core.storage import StorageError
+from karyoseg.core.runs.privacy import public_url
 from karyoseg.core.threads import Room, map_completed, n_threads
 from karyoseg.models import load_segmenter
 from karyoseg.models.base import Segmenter

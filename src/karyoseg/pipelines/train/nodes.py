@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from karyoseg.core.augmentation.mixing import repeat_to_share
 from karyoseg.core.errors import KaryosegError, Problems
 from karyoseg.core.lazy import Lazy
-from karyoseg.core.mixing import repeat_to_share
-from karyoseg.core.provenance import dvc_state, git_state
+from karyoseg.core.runs.provenance import dvc_state, git_state
 from karyoseg.core.splits import TRAIN, VALIDATION
 from karyoseg.models.base import LabelledSamples, Segmenter
 from karyoseg.models.stardist import StarDistSegmenter
@@ -48,7 +48,7 @@ def train_model(
     Test samples play no part, and nothing synthetic is validated on. A killed training continues from its last
     checkpoint.
     """
-    from karyoseg.core.augment import Augmenter  # albumentations is slow to import
+    from karyoseg.core.augmentation.augmenter import Augmenter  # albumentations is slow to import
 
     here = Path.cwd()
     origin = {"git": git_state(here), "dvc": dvc_state(here)}  # before the training: it may take long

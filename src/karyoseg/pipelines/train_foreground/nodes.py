@@ -38,7 +38,7 @@ def train_foreground(
     Test samples play no part. A killed training continues from its last
     checkpoint.
     """
-    from karyoseg.core.augment import Augmenter  # albumentations is slow to import
+    from karyoseg.core.augmentation.augmenter import Augmenter  # albumentations is slow to import
 
     config = {
         "n_channels": int(manifest["prepared_channels"].iloc[0]),

@@ -12,7 +12,7 @@ import pandas as pd
 
 from karyoseg.core.errors import KaryosegError, Problems
 from karyoseg.core.lazy import Lazy
-from karyoseg.core.postprocessing_search import Case, search
+from karyoseg.core.postprocessing.search import Case, search
 from karyoseg.core.preparation import ImageFacts
 from karyoseg.core.progress import Progress
 from karyoseg.core.threads import Room, map_completed, n_threads

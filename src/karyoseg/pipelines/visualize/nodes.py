@@ -15,15 +15,15 @@ from karyoseg.core.lazy import Lazy
 from karyoseg.core.plots import ap_plot, case_panel, gallery, learning_curves, size_histogram
 from karyoseg.core.plots.canvas import shorten
 from karyoseg.core.progress import Progress
-from karyoseg.core.provenance import package_versions
-from karyoseg.core.report import COLUMN_NAMES, Report, picture, render_report
-from karyoseg.core.report_tables import (
+from karyoseg.core.report.html import COLUMN_NAMES, Report, picture, render_report
+from karyoseg.core.report.tables import (
     count_samples,
     object_diameters,
     pick_examples,
     select_cases,
     training_facts,
 )
+from karyoseg.core.runs.provenance import package_versions
 from karyoseg.params.visualize import VisualizeParams
 
 Partitions = dict[str, Lazy[np.ndarray]]

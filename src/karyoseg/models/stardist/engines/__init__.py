@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.hardware import nvidia_gpus
+from karyoseg.core.runs.hardware import nvidia_gpus
 from karyoseg.models.stardist.architecture import Geometry
 from karyoseg.models.stardist.quiet import import_tensorflow
 

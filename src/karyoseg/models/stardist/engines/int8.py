@@ -25,7 +25,7 @@ import pandas as pd
 from openvino import opset13 as ops
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.files import replacing
+from karyoseg.core.io.files import replacing
 from karyoseg.core.matching import count_matches, find_overlap
 from karyoseg.core.metrics import AP_THRESHOLDS
 from karyoseg.core.progress import Progress

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from karyoseg.core.files import replacing
+from karyoseg.core.io.files import replacing
 from karyoseg.core.matching import count_matches, find_overlap
 from karyoseg.core.normalise import normalise
 from karyoseg.core.synthetic import SAMPLE_CLASSES, draw_scene, render_scene

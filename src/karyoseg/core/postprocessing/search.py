@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from karyoseg.core.metrics import dsb_score
-from karyoseg.core.postprocessing import WHOLE, PostProcessing, combine
+from karyoseg.core.postprocessing.combine import WHOLE, PostProcessing, combine
 from karyoseg.core.progress import Progress, duration
 
 if TYPE_CHECKING:  # imported only when it is needed

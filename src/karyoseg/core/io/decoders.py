@@ -15,7 +15,7 @@ import numpy as np
 import tifffile
 from PIL import Image, UnidentifiedImageError
 
-from karyoseg.core.image_files import ImageError
+from karyoseg.core.io.image_files import ImageError
 from karyoseg.core.pixel_size import tiff_pixel_size
 
 #: Largest image that is read, pixels times channels; a 32 768 x 32 768 gray image.

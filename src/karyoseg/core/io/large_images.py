@@ -14,11 +14,11 @@ import tifffile
 import zarr
 
 from karyoseg.core.axes import CHANNEL_AXES, assign_axes, to_yxc
-from karyoseg.core.blocks import Window, sample_windows
-from karyoseg.core.decoders import n_alpha
-from karyoseg.core.image_files import ImageError, image_errors, is_url
+from karyoseg.core.blocks.grid import Window, sample_windows
+from karyoseg.core.io.decoders import n_alpha
+from karyoseg.core.io.image_files import ImageError, image_errors, is_url
+from karyoseg.core.io.storage import storage_errors
 from karyoseg.core.pixel_size import tiff_pixel_size, unit_in_um
-from karyoseg.core.storage import storage_errors
 
 ZARR_SUFFIX = ".zarr"
 #: Facts about a whole image are taken from this many of its pixels.

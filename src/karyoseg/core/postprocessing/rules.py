@@ -1,4 +1,4 @@
-"""The rules of the post-processing, see :mod:`karyoseg.core.postprocessing`."""
+"""The rules of the post-processing, see :mod:`karyoseg.core.postprocessing.combine`."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def merge_runs(first: Labels, second: Labels, *, max_occupied: float, large_nucl
     first, second : (Y, X) integer ndarray
         Label images, nuclei at the size the network was trained at, and larger.
     max_occupied, large_nuclei : float
-        See :class:`karyoseg.core.postprocessing.PostProcessing`.
+        See :class:`karyoseg.core.postprocessing.combine.PostProcessing`.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def correct_contours(
     foreground : (Y, X) bool ndarray
         Where nuclei are.
     erosion_radius, dilation_radius : int
-        See :class:`karyoseg.core.postprocessing.PostProcessing`.
+        See :class:`karyoseg.core.postprocessing.combine.PostProcessing`.
 
     Returns
     -------
@@ -193,7 +193,7 @@ def drop_unsupported(labels: Labels, foreground: NDArray[np.bool_], *, min_overl
     foreground : (Y, X) bool ndarray
         Where nuclei are.
     min_overlap : float
-        See :class:`karyoseg.core.postprocessing.PostProcessing`.
+        See :class:`karyoseg.core.postprocessing.combine.PostProcessing`.
     min_area : int
         Smallest area with enough foreground; without, it is four times this [px].
 

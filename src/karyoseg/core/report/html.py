@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from karyoseg.core.plots.canvas import to_jpeg_bytes, to_png_bytes
-from karyoseg.core.privacy import without_secrets
+from karyoseg.core.runs.privacy import without_secrets
 
 #: What the headline numbers mean, in the order they are shown.
 DEFINITIONS: dict[str, tuple[str, str]] = {
@@ -81,7 +81,7 @@ class Report:
     per_class, per_image : DataFrame
         Scores of classes and images.
     data : DataFrame
-        Images and objects per class and split, see ``karyoseg.core.report_tables.count_samples``.
+        Images and objects per class and split, see ``karyoseg.core.report.tables.count_samples``.
     pictures : dict of str to list of Picture
         By section: worst, best, chosen, gallery, curves, training, sizes. Sections may be absent or empty.
     facts : dict of str to str
@@ -120,7 +120,7 @@ def render_report(report: Report) -> str:
         A HTML page that loads nothing from anywhere.
     """
     environment = Environment(
-        loader=PackageLoader("karyoseg.core"),
+        loader=PackageLoader("karyoseg.core.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

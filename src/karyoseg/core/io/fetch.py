@@ -19,13 +19,13 @@ from urllib.parse import unquote, urlsplit
 
 from fsspec.core import split_protocol
 
-from karyoseg.core.archive import check_archive, file_sha256
-from karyoseg.core.archive_members import unsafe_name
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.files import replace_text, replacing
-from karyoseg.core.privacy import public_url
+from karyoseg.core.io.archive import check_archive, file_sha256
+from karyoseg.core.io.archive_members import unsafe_name
+from karyoseg.core.io.files import replace_text, replacing
+from karyoseg.core.io.transfer import copy_file, download, list_folder, retry
 from karyoseg.core.progress import Progress
-from karyoseg.core.transfer import copy_file, download, list_folder, retry
+from karyoseg.core.runs.privacy import public_url
 
 logger = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from karyoseg.core.block_tasks import BlockJob, draw_objects, find_objects, shrink_labels
-from karyoseg.core.cluster import Workers, open_workers
+from karyoseg.core.blocks.cluster import Workers, open_workers
+from karyoseg.core.blocks.tasks import BlockJob, draw_objects, find_objects, shrink_labels
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.files import replace_folder, replacing
+from karyoseg.core.io.files import replace_folder, replacing
 from karyoseg.core.predicting import overlay_png
 from karyoseg.core.progress import Progress
 
@@ -35,7 +35,7 @@ class LargePrediction:
     job : BlockJob
         The job.
     cluster : mapping
-        Where to compute: options of :func:`karyoseg.core.cluster.open_workers`.
+        Where to compute: options of :func:`karyoseg.core.blocks.cluster.open_workers`.
     fixed_overlap : bool
         The user chose the overlap: objects that are larger are an error. Else the run starts again with more.
     info : dict

@@ -16,11 +16,11 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.image_files import is_url, open_binary
-from karyoseg.core.images import IMAGE_SUFFIXES
-from karyoseg.core.large_images import ZARR_SUFFIX
-from karyoseg.core.links import LinkingFileSystem
-from karyoseg.core.storage import storage_errors, storage_problem
+from karyoseg.core.io.image_files import is_url, open_binary
+from karyoseg.core.io.images import IMAGE_SUFFIXES
+from karyoseg.core.io.large_images import ZARR_SUFFIX
+from karyoseg.core.io.links import LinkingFileSystem
+from karyoseg.core.io.storage import storage_errors, storage_problem
 
 _KINDS = ", ".join(IMAGE_SUFFIXES)
 _SHOWN = 8

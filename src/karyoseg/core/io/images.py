@@ -2,7 +2,7 @@
 
 TIFF is read by tifffile with imagecodecs, PNG, JPEG and BMP by Pillow (16-bit colour PNG by imagecodecs);
 the content of the file decides, not its suffix. What cannot be read raises
-:class:`~karyoseg.core.image_files.ImageError`.
+:class:`~karyoseg.core.io.image_files.ImageError`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from karyoseg.core.axes import assign_axes, to_yxc
-from karyoseg.core.decoders import Decoded, decode
-from karyoseg.core.image_files import ImageError, image_errors, open_binary
+from karyoseg.core.io.decoders import Decoded, decode
+from karyoseg.core.io.image_files import ImageError, image_errors, open_binary
 
 #: Suffixes taken for images when a folder or archive is searched, lower case.
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")

@@ -15,13 +15,13 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from karyoseg.core.blocks import BlockGrid, Objects, Window
-from karyoseg.core.files import replacing
-from karyoseg.core.label_store import LabelStore
-from karyoseg.core.large_images import LargeImage, open_large
+from karyoseg.core.blocks.grid import BlockGrid, Objects, Window
+from karyoseg.core.blocks.windows import WindowPreparation
+from karyoseg.core.io.files import replacing
+from karyoseg.core.io.label_store import LabelStore
+from karyoseg.core.io.large_images import LargeImage, open_large
 from karyoseg.core.measure import measure_objects
 from karyoseg.core.polygons import fill_polygons
-from karyoseg.core.windows import WindowPreparation
 
 
 class Finder(Protocol):

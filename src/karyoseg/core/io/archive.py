@@ -17,9 +17,9 @@ from lzma import LZMAError
 from pathlib import Path
 from typing import IO, Any
 
-from karyoseg.core.archive_members import plan_members, tar_members, zip_members
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.files import replace_folder
+from karyoseg.core.io.archive_members import plan_members, tar_members, zip_members
+from karyoseg.core.io.files import replace_folder
 from karyoseg.core.progress import Progress
 
 MARKER = ".karyoseg-extracted.json"

@@ -10,7 +10,7 @@ import fsspec
 from botocore.exceptions import ClientError
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.storage import error_code, storage_errors
+from karyoseg.core.io.storage import error_code, storage_errors
 
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 10

@@ -16,9 +16,9 @@ import requests
 from pooch import HTTPDownloader
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.privacy import public_url
+from karyoseg.core.io.storage import storage_errors
 from karyoseg.core.progress import Progress
-from karyoseg.core.storage import storage_errors
+from karyoseg.core.runs.privacy import public_url
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 from scipy import ndimage as ndi
 
-from karyoseg.core.blocks import Window
+from karyoseg.core.blocks.grid import Window
 from karyoseg.core.flaws import hot_limits, remove_hot_pixels
 from karyoseg.core.normalise import intensity_range
 from karyoseg.core.preparation import Preparation, inspect

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from karyoseg.core.hardware import hardware, host, peak_memory_gb
-from karyoseg.core.privacy import without_secrets
-from karyoseg.core.provenance import git_state, package_versions
+from karyoseg.core.runs.hardware import hardware, host, peak_memory_gb
+from karyoseg.core.runs.privacy import without_secrets
+from karyoseg.core.runs.provenance import git_state, package_versions
 
 SCHEMA = 1
 RUNNING, SUCCEEDED, FAILED, INTERRUPTED = "running", "succeeded", "failed", "interrupted"

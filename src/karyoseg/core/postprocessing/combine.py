@@ -5,7 +5,7 @@ B. ``merge_runs``: choose between the two scales, or take the best of both.
 C. ``correct_contours``, ``keep_largest_parts``: move contours towards the foreground map.
 D. ``drop_unsupported``: remove objects that the map does not confirm.
 
-The rules are pure functions of label images, in :mod:`karyoseg.core.postprocessing_rules`; :func:`combine` applies B to
+The rules are pure functions of label images, in :mod:`karyoseg.core.postprocessing.rules`; :func:`combine` applies B to
 D. Sizes are in pixels of the image; the published ones are in pixels of an image of twice the size.
 
 References
@@ -26,7 +26,7 @@ import numpy as np
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.labels import remove_small
-from karyoseg.core.postprocessing_rules import (
+from karyoseg.core.postprocessing.rules import (
     Labels,
     correct_contours,
     drop_unsupported,
@@ -108,7 +108,7 @@ class PostProcessing:
 
     @classmethod
     def from_json(cls, text: str, where: str) -> Self:
-        """Read parameters that :mod:`karyoseg.core.postprocessing_search` found.
+        """Read parameters that :mod:`karyoseg.core.postprocessing.search` found.
 
         Parameters
         ----------

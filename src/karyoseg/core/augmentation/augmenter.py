@@ -1,11 +1,12 @@
 """Random transforms of an image together with its labels, the only module that imports albumentations.
 
 A policy is a JSON-able list of ``{"name": ..., parameters}``. An :class:`Augmenter` applies the warps in it first, all
-in one, while it cuts the patch out of the image (:mod:`karyoseg.core.warps`), then the others in their order.
+in one, while it cuts the patch out of the image (:mod:`karyoseg.core.augmentation.warps`), then the others in their
+order.
 albumentations composes the transforms and offers flips and quarter turns. Its intensity transforms clip float
 images to [0, 1] (and return NaN for the gamma of a negative value), which would cut off the bright tail that
-percentile normalisation leaves on purpose: ours are in :mod:`karyoseg.core.intensity` and
-:mod:`karyoseg.core.illumination`. Its ``Compose`` seeds
+percentile normalisation leaves on purpose: ours are in :mod:`karyoseg.core.augmentation.intensity` and
+:mod:`karyoseg.core.augmentation.illumination`. Its ``Compose`` seeds
 every transform alike, so that chances meant to be independent coincide: here all share one stream.
 """
 
@@ -20,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from karyoseg.core import illumination, intensity, warps
+from karyoseg.core.augmentation import illumination, intensity, warps
+from karyoseg.core.augmentation.intensity import Range
+from karyoseg.core.augmentation.warps import Coordinates, Warp, Window, find_sources, resample_image, resample_labels
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.intensity import Range
-from karyoseg.core.warps import Coordinates, Warp, Window, find_sources, resample_image, resample_labels
 
 # albumentations asks a server for newer versions while it is imported, unless told not to.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -67,7 +68,7 @@ class _Cut(A.DualTransform):
 
 
 class _Intensity(A.ImageOnlyTransform):
-    """Apply a function of :mod:`karyoseg.core.intensity` or :mod:`karyoseg.core.illumination`."""
+    """Apply a function of :mod:`~karyoseg.core.augmentation.intensity` or `illumination`."""
 
     def __init__(self, change: IntensityChange, values: Range, p: float):
         super().__init__(p=p)

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import zarr
 
-from karyoseg.core.blocks import BlockGrid
+from karyoseg.core.blocks.grid import BlockGrid
 
 #: Name of the labels in the store.
 LABELS = "nuclei"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from karyoseg.core.intensity import Range, log_uniform, uniform
+from karyoseg.core.augmentation.intensity import Range, log_uniform, uniform
 
 #: Coordinates (y, x) [px] about the centre of a patch; arrays that broadcast to its shape.
 Coordinates = tuple[np.ndarray, np.ndarray]

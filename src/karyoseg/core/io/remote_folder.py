@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import fsspec
 
-from karyoseg.core.archive import file_sha256
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.storage import storage_errors
+from karyoseg.core.io.archive import file_sha256
+from karyoseg.core.io.storage import storage_errors
 
 logger = logging.getLogger(__name__)
 

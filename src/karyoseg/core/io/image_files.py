@@ -11,7 +11,7 @@ from typing import BinaryIO
 import fsspec
 
 from karyoseg.core.errors import KaryosegError, Problem
-from karyoseg.core.storage import StorageError, storage_errors
+from karyoseg.core.io.storage import StorageError, storage_errors
 
 
 class ImageError(KaryosegError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from karyoseg.core.intensity import Range, log_uniform, uniform
+from karyoseg.core.augmentation.intensity import Range, log_uniform, uniform
 
 _WAVES = 3
 _WAVES_PER_SIDE = 0.7

@@ -1,0 +1,1 @@
+"""Training patches: where they are cut, and how they are changed at random."""

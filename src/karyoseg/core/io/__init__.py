@@ -1,0 +1,1 @@
+"""Reading and writing: images, archives, folders, URLs and object stores."""

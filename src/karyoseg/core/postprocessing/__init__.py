@@ -1,0 +1,1 @@
+"""From predictions at two scales and a foreground map to one label image, by the rules of nucleAIzer."""
