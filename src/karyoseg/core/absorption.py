@@ -15,7 +15,7 @@ UNSURE = (0.22, 0.45)
 
 _PERCENTILES = (0.1, 99.9)
 _STEPS = 255  # grey values that are told apart
-_LOOKED_AT = 1024  # px a side
+_LOOKED_AT = 256  # px a side
 
 
 def background_brightness(gray: np.ndarray) -> float:
