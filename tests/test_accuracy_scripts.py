@@ -130,7 +130,7 @@ def test_tables_give_mean_and_spread() -> None:
 
 def documented() -> list[str]:
     pages = [PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")]
-    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages).replace("\\\n", " ")
     return sorted(set(re.findall(r"^python -m (benchmarks\S*.*)$", text, flags=re.MULTILINE)))
 
 
