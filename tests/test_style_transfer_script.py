@@ -11,8 +11,8 @@ import pytest
 from benchmarks.accuracy import style_transfer
 from PIL import Image
 
+from karyoseg.core.absorption import may_absorb
 from karyoseg.core.lazy import Lazy
-from karyoseg.core.presegment import contrasts
 from karyoseg.datasets import CSVDataset, SamplePartitions
 
 
@@ -63,7 +63,7 @@ def test_inverted_fluorescence_has_dark_nuclei_in_colours_that_differ(tmp_path: 
     pairs = style_transfer.inverted_pairs(tmp_path, seed=1)
     assert set(pairs) == {"inverted_a", "inverted_c"}
     made = [image() for image, _ in pairs.values()]
-    assert all(contrasts(image) == ("dark",) for image in made)
+    assert all(may_absorb(image.mean(axis=-1)) for image in made)
     assert not np.array_equal(*made)
     np.testing.assert_array_equal(pairs["inverted_a"][1](), disks)
     np.testing.assert_array_equal(made[0], style_transfer.inverted_pairs(tmp_path, seed=1)["inverted_a"][0]())

@@ -15,7 +15,7 @@ Arms differ in what is added to the fluorescence images, always with the same sh
     true        the same, and target images with their true labels: the upper bound
 
 Target images are segmented in three ways: as they are, at the size that the model estimates; as they are, at the size
-at which it is most certain; and as the pipeline presegment does, which shows dark nuclei as bright ones.
+at which it is most certain; and as optical density, which is what predict shows to models that know bright nuclei only.
 
 Each model also segments the fluorescence images of val (test with --final): what was added must not hurt there.
 """
@@ -38,15 +38,15 @@ import yaml
 
 from benchmarks.accuracy.ablation import PROJECT, Run, Workshop, changed
 from benchmarks.accuracy.splits import Sample, markdown, mean_and_spread, score
+from karyoseg.core.absorption import may_absorb
 from karyoseg.core.conversions import as_rgb8
 from karyoseg.core.lazy import Lazy, fingerprint
-from karyoseg.core.preparation import ImageFacts
-from karyoseg.core.presegment import Found, contrasts, presegment
+from karyoseg.core.preparation import Contrast, ImageFacts
 from karyoseg.core.sources import Source, SourceOptions, open_source
 from karyoseg.core.splits import TRAIN
 from karyoseg.datasets import CSVDataset, SamplePartitions
-from karyoseg.models import load_segmenter
-from karyoseg.models.base import Segmenter
+from karyoseg.models.stardist import StarDistSegmenter
+from karyoseg.models.whole_image import segment_image
 
 logger = logging.getLogger("style transfer")
 
@@ -58,7 +58,12 @@ ARMS: dict[str, list[str]] = {
     "weak": ["inverted", "weak"],
     "true": ["inverted", "true"],
 }
-WAYS = ("estimated size", "searched size", "presegment")
+#: Ways to segment a target image: what the model is told of the image, and of its own training images.
+WAYS: dict[str, tuple[Contrast, float]] = {
+    "estimated size": ("bright", 0.0),
+    "searched size": ("dark", 1.0),
+    "optical density": ("dark", 0.0),
+}
 _N_BOOTSTRAP = 2000
 
 Pairs = dict[str, tuple[Lazy[np.ndarray], Lazy[np.ndarray]]]
@@ -85,7 +90,7 @@ class Targets:
             part.rename(folder)
         self.source: Source = open_source(folder, "dsb2018", SourceOptions(test_ids=tuple(test_ids)))
         images = {record.id: record.image for record in self.source.records}
-        dark = {key for key in images if contrasts(self.image(key)) == ("dark",)}
+        dark = {key for key in images if may_absorb(self.image(key).mean(axis=-1))}
         self.test = sorted(record.id for record in self.source.records if record.split == "test")
         self.train = sorted(dark - set(self.test))
 
@@ -219,22 +224,6 @@ def _store(folder: Path, pairs: Pairs) -> None:
         )
 
 
-def segment(model: Segmenter, way: str, sample: Sample) -> np.ndarray:
-    """Segment a target image in one of the ways of `WAYS`."""
-    image = sample.image()
-
-    def find(view: np.ndarray, diameter: float | None) -> Found:
-        scale = None if diameter is None else (model.diameter or 20) / diameter
-        prepared, scale = model.prepare(view, facts=ImageFacts(contrast="bright"), scale=scale)
-        shape = (view.shape[0], view.shape[1])
-        found = model.predict(prepared, scale=scale, out_shape=shape, check_size=diameter is None)
-        return Found(found.labels, found.prob)
-
-    if way == "estimated size":
-        return find(image, None).labels
-    return presegment(image, find, in_colour=way == "searched size")
-
-
 def bootstrap(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
     """Interval of 95 % of a mean over images.
 
@@ -281,16 +270,21 @@ def _with_interval(values: np.ndarray) -> str:
     return f"{values.mean():.3f} [{low:.3f}, {high:.3f}]"
 
 
+def _segment(model: StarDistSegmenter, facts: ImageFacts, sample: Sample) -> np.ndarray:
+    return segment_image(model, sample.image(), facts=facts)[0].labels
+
+
 def scored(folder: Path, targets: Targets) -> pd.DataFrame:
     """Score the model in a project folder on the test images; what is done is read."""
     tables = []
     (config,) = (folder / "data/06_models").glob("*/config.json")
-    for way in WAYS:
+    for way, (contrast, share_dark) in WAYS.items():
         path = folder / f"targets_{way.replace(' ', '_')}.csv"
         if not path.is_file():
-            model = load_segmenter(str(config.parent))
+            model = StarDistSegmenter.load(config.parent)
+            model.training["share_dark"] = share_dark
             model.use("auto", "f32")
-            _, table = score(targets.samples(), partial(segment, model, way))
+            _, table = score(targets.samples(), partial(_segment, model, ImageFacts(contrast=contrast)))
             table.to_csv(path, index=False)
         tables.append(pd.read_csv(path, dtype={"id": str}).assign(way=way))
     return pd.concat(tables, ignore_index=True)

@@ -117,6 +117,12 @@ def test_models_that_do_not_say_what_they_know_see_images_as_they_are(
     assert model.plan(seen, facts=ImageFacts(contrast="dark"))[0].white == 255
 
 
+def test_models_that_do_not_say_what_they_know_take_20_px_for_their_size(model: StarDistSegmenter) -> None:
+    silent, image = StarDistSegmenter(model.directory), np.zeros((30, 40), np.uint8)
+    assert silent.plan(image, facts=ImageFacts(diameter=40))[1] == 0.5
+    assert silent.plan(image)[1] == 1
+
+
 def test_what_a_training_saw_is_remembered(disks: np.ndarray) -> None:
     bright, dark = (disks > 0).astype(np.float32), (disks == 0).astype(np.float32)
     images = {"a": bright, "b": dark, "c": bright + 1, "d": np.stack([bright] * 3, -1)}

@@ -16,6 +16,7 @@ from kedro.runner import SequentialRunner
 from PIL import Image
 from skimage.measure import label
 
+from karyoseg.core.absorption import may_absorb
 from karyoseg.core.errors import KaryosegError, ProblemReport
 from karyoseg.core.preparation import ImageFacts, Preparation
 from karyoseg.datasets import CSVDataset, SamplePartitions
@@ -24,11 +25,9 @@ from karyoseg.pipelines.presegment import create_pipeline, nodes
 
 
 class Threshold:
-    """A segmenter for bright nuclei of about 20 px."""
+    """A segmenter that knows bright nuclei only."""
 
     fingerprint = "threshold"
-    preparation = Preparation()
-    diameter = 20.0
 
     def __init__(self) -> None:
         self.n_calls = 0
@@ -37,17 +36,15 @@ class Threshold:
         """Say what was asked for."""
         return f"{engine} {precision}"
 
-    def prepare(self, image: np.ndarray, *, facts: ImageFacts, scale: float | None) -> tuple[np.ndarray, float]:
-        """Leave the image as it is."""
-        assert facts.contrast == "bright"
-        return image, scale or 1.0
+    def plan(self, image: np.ndarray, *, facts: ImageFacts, **_: Any) -> tuple[Preparation, float]:
+        """Show dark nuclei as optical density."""
+        dark = may_absorb(image.mean(axis=-1)) if facts.contrast == "auto" else facts.contrast == "dark"
+        return Preparation(white=255.0 if dark else None), 1.0
 
-    def predict(self, image: np.ndarray, *, scale: float, **_: Any) -> SimpleNamespace:
-        """Label bright regions; be sure of those that have the right size after scaling."""
+    def predict(self, image: np.ndarray, **_: Any) -> SimpleNamespace:
+        """Label bright regions."""
         self.n_calls += 1
-        labels = label(image > (image.min() + image.max()) / 2)
-        sizes = 2 * np.sqrt(np.bincount(labels.ravel())[1:] / np.pi) * scale
-        return SimpleNamespace(labels=labels.astype(np.int32), prob=np.exp(-np.abs(np.log(sizes / 20))))
+        return SimpleNamespace(labels=label(image > (image.min() + image.max()) / 2).astype(np.int32))
 
 
 @pytest.fixture

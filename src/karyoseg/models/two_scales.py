@@ -19,10 +19,10 @@ from karyoseg.core.threads import Room
 from karyoseg.models import load_foreground
 from karyoseg.models.base import Prediction, Segmenter
 from karyoseg.models.unet import ForegroundModel
+from karyoseg.models.whole_image import NO_LIMIT
 
 _CLOSE = 1.1  # scales that differ by less give the same
 _LONGEST = 6000  # side of what the network sees [px]
-_NO_LIMIT = Room(math.inf)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def segment_at_two_scales(
     foreground: ForegroundModel | None = None,
     scale: float | None = None,
     channels: Sequence[int] | None = None,
-    room: Room = _NO_LIMIT,
+    room: Room = NO_LIMIT,
     **thresholds: float | None,
 ) -> TwoScales:
     """Segment an image with nuclei at the size a model was trained at, and larger.

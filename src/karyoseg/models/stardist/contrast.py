@@ -32,7 +32,27 @@ def plan_contrast(
 
     A model that has learnt from bright nuclei only gets its optical density, any other the image as it is. Their size
     cannot be estimated as that of bright nuclei: the size counts at which the model is most certain of what it finds.
-    Where it is not known whether nuclei are dark, that decides, too, provided that the background may be bright.
+    Where it is not known whether nuclei are dark, that decides, too, provided that the background may be bright. Models
+    that have learnt from dark nuclei at their natural sizes take images as they are.
+
+    Measured on 83 annotated images of stained tissue, smears and brightfield (BBBC038, stage 1, not its test images),
+    with an earlier nuclei-fluo, mean over images of AP at IoU 0.5:
+
+    =======================================================  =====
+    what the model sees                                      AP
+    =======================================================  =====
+    inverted gray, size estimated as for fluorescence        0.28
+    inverted gray, nuclei of 28 px assumed                   0.49
+    optical density of gray, 28 px assumed                   0.51
+    haematoxylin (``skimage.color.rgb2hed``), 28 px assumed  0.51
+    objects of all sizes pooled, the surest first            0.45
+    haematoxylin, size chosen per image                      0.55
+    optical density of gray, size chosen per image           0.57
+    optical density of gray, best size by the annotation     0.62
+    =======================================================  =====
+
+    Choosing among several views of an image as well was worse (0.53), and so was dropping objects of other than the
+    typical size. What is left are images whose nuclei are taken for something smaller or larger, and pale nuclei.
 
     Parameters
     ----------
@@ -66,7 +86,8 @@ def plan_contrast(
     knows_dark = recipe.colour == "keep" or (share_dark or 0) >= _FEW
     shown = recipe if knows_dark else replace(recipe, white=white_level(image, gray))
     size = float(recipe.rescale.get("target", model.diameter or 0))
-    known = fixed or facts.diameter or not size or recipe.rescale["name"] not in ("none", "diameter")
+    own_size = {"diameter": False, "none": knows_dark}.get(recipe.rescale["name"], True)
+    known = fixed or facts.diameter or not size or own_size
     views = [(shown, usual)] if known else [(shown, size / diameter) for diameter in DIAMETERS]
     if len(views) == 1 and (facts.contrast == "dark" or knows_dark):
         return views[0]

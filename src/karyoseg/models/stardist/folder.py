@@ -24,6 +24,8 @@ INT8 = ("openvino_int8.xml", "openvino_int8.bin", "openvino_int8.json")
 UNKNOWN = ImageFacts()
 #: Nuclei this much smaller or larger than those seen in training are still segmented without rescaling.
 _TOLERANCE = 1.3
+#: px, taken for the size that models know which do not say it, such as the published ones.
+_TYPICAL = 20.0
 _FILES = (CONFIG, THRESHOLDS, WEIGHTS, TRAINING, HISTORY, CARD, *INT8)
 
 
@@ -221,10 +223,10 @@ class ModelFolder:
         if mode in ("magnification", "pixel_size"):
             return recipe.scale_for(facts)
         target = float(recipe.rescale["target"]) if mode == "diameter" else self.diameter
+        if facts.diameter is not None:
+            return replace(recipe, rescale={"name": "diameter", "target": target or _TYPICAL}).scale_for(facts)
         if target is None:
             return 1.0
-        if facts.diameter is not None:
-            return replace(recipe, rescale={"name": "diameter", "target": target}).scale_for(facts)
         estimate = recipe.estimated_diameter(image)
         low, high = self.training.get("diameter_range", (0, np.inf))
         if mode == "none" and low / _TOLERANCE <= estimate <= high * _TOLERANCE:

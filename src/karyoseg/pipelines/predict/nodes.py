@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from itertools import chain
 
-import numpy as np
 import pandas as pd
 
 from karyoseg.core.blocks.run import LargePrediction
@@ -21,7 +20,7 @@ from karyoseg.core.lazy import Lazy, fingerprint
 from karyoseg.core.measure import measure_objects
 from karyoseg.core.normalise import select_channels
 from karyoseg.core.predicting import PredictionResult, read_input
-from karyoseg.core.preparation import ImageFacts, Preparation
+from karyoseg.core.preparation import ImageFacts
 from karyoseg.core.progress import Progress
 from karyoseg.core.runs.privacy import public_url
 from karyoseg.core.threads import Room, map_completed, n_threads
@@ -30,6 +29,7 @@ from karyoseg.models import load_segmenter
 from karyoseg.models.base import Segmenter
 from karyoseg.models.shared import SharedModel
 from karyoseg.models.summary import summary
+from karyoseg.models.whole_image import segment_image
 from karyoseg.params.predict import PredictParams
 from karyoseg.pipelines.predict.full import FullMode, refuse_large
 from karyoseg.pipelines.predict.large import plan_large, require_local_output
@@ -176,32 +176,23 @@ def _segment(
     if full:
         labels, scale, recipe = full.segment(segmenter, file.array, params, facts=facts, scale=wanted, room=_ROOM)
     else:
-        labels, scale, recipe = _segment_fast(segmenter, file.array, params, facts, wanted)
+        found, recipe = segment_image(
+            segmenter,
+            file.array,
+            facts=facts,
+            scale=wanted,
+            channels=params.channels,
+            room=_ROOM,
+            prob_thresh=params.prob_thresh,
+            nms_thresh=params.nms_thresh,
+        )
+        labels, scale = found.labels, found.scale
     if params.min_area:
         labels = relabel(remove_small(labels, params.min_area))
     origin = {"source": public_url(source.path), "model": public_url(params.model)}
     info = origin | {"scale": scale, "pixel_size_um": pixel_size, "optical_density": recipe.white is not None}
     table = measure_objects(labels, image, pixel_size)
     return PredictionResult(labels, image, table, pixel_size, info, params.overlay)
-
-
-def _segment_fast(
-    segmenter: Segmenter, image: np.ndarray, params: PredictParams, facts: ImageFacts, scale: float | None
-) -> tuple[np.ndarray, float, Preparation]:
-    recipe, scale = segmenter.plan(image, facts=facts, scale=scale, channels=params.channels)
-    prepare = partial(recipe.apply, image, where=facts.where)
-    prepared = prepare(scale)
-    with _ROOM.take(prepared.size):
-        prediction = segmenter.predict(
-            prepared,
-            scale=scale,
-            out_shape=(image.shape[0], image.shape[1]),
-            prob_thresh=params.prob_thresh,
-            nms_thresh=params.nms_thresh,
-            check_size=params.scale == "auto" and params.diameter_px is None and recipe.white is None,
-            prepare=prepare,
-        )
-    return prediction.labels, prediction.scale, recipe
 
 
 def _find_problems(source: InputImage, params: PredictParams) -> list[Problem]:

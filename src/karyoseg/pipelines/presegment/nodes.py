@@ -18,23 +18,21 @@ from karyoseg.core.lazy import Lazy, fingerprint
 from karyoseg.core.normalise import select_channels
 from karyoseg.core.predicting import read_input
 from karyoseg.core.preparation import ImageFacts
-from karyoseg.core.presegment import Found, describe, presegment
+from karyoseg.core.presegment import describe
 from karyoseg.core.progress import Progress
 from karyoseg.core.runs.privacy import public_url
 from karyoseg.core.threads import Room, map_completed, n_threads
 from karyoseg.models import load_segmenter
 from karyoseg.models.base import Segmenter
+from karyoseg.models.whole_image import segment_image
 from karyoseg.params.presegment import PresegmentParams
 
 Partitions = dict[str, Lazy[np.ndarray]]
 
 logger = logging.getLogger(__name__)
 
-_VERSION = 1  # raised when the same parameters give other labels
-_MODEL_DIAMETER = 20.0  # px, of published models, which do not say what they learnt from
+_VERSION = 2  # raised when the same parameters give other labels
 #: Pixels of all images that are segmented at the same time: bounds the memory.
-#: Dark nuclei were made bright already.
-_AS_IT_IS = ImageFacts(contrast="bright")
 _ROOM = Room(32e6)
 
 
@@ -89,8 +87,8 @@ def label_images(images: Partitions, params: PresegmentParams) -> Partitions:
     In: RGB images of 8 bit, and a model.
     Out: weak label images; empty where nothing was found.
 
-    What absorbs light is made bright first, and the size is chosen at which the
-    model is most certain.
+    As predict does it: dark nuclei are shown as bright ones to a model that knows
+    bright ones only, at the size at which it is most certain.
     """
     segmenter = load_segmenter(params.model)
     runs_in = segmenter.use(params.engine, params.precision)
@@ -160,21 +158,6 @@ def _read(image: InputImage, params: PresegmentParams) -> np.ndarray:
 
 
 def _label(image: Lazy[np.ndarray], segmenter: Segmenter, params: PresegmentParams) -> np.ndarray:
-    known = segmenter.diameter or _MODEL_DIAMETER
-
-    def find(view: np.ndarray, diameter: float | None) -> Found:
-        scale = None if diameter is None else known / diameter
-        prepared, scale = segmenter.prepare(view, facts=_AS_IT_IS, scale=scale)
-        with _ROOM.take(prepared.size):
-            found = segmenter.predict(
-                prepared,
-                scale=scale,
-                out_shape=(view.shape[0], view.shape[1]),
-                prob_thresh=params.prob_thresh,
-                check_size=diameter is None,
-            )
-        return Found(found.labels, found.prob)
-
-    in_colour = segmenter.preparation.colour == "keep"
-    labels = presegment(image(), find, params.contrast, params.diameter_px, in_colour=in_colour)
-    return relabel(remove_small(fill_holes(labels), params.min_area))
+    facts = ImageFacts(diameter=params.diameter_px, contrast=params.contrast)
+    found, _ = segment_image(segmenter, image(), facts=facts, room=_ROOM, prob_thresh=params.prob_thresh)
+    return relabel(remove_small(fill_holes(found.labels), params.min_area))
