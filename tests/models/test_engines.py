@@ -157,9 +157,9 @@ def test_candidates_are_those_of_stardist(trained: StarDistSegmenter, sample: Ca
     expected = open_folder(trained.directory).predict_sparse(image, prob_thresh=0.2, b=0)
     found = candidates(open_engine(trained.directory, Choice("openvino", "f32", "")), image, 0.2)
     assert len(expected[0]) > 50
-    np.testing.assert_array_equal(found[2], expected[2])
-    np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
-    np.testing.assert_allclose(found[1], expected[1], rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(found.points, expected[2])
+    np.testing.assert_allclose(found.prob, expected[0], atol=1e-5)
+    np.testing.assert_allclose(found.dist, expected[1], rtol=1e-4, atol=1e-4)
 
 
 def test_bfloat16_finds_the_same_objects(trained: StarDistSegmenter, sample: Callable) -> None:

@@ -55,7 +55,7 @@ def test_search_equals_brute_force_with_stardist(trained: Any, sample: Callable)
 
     def predict_at(nms: float) -> Iterator[tuple[np.ndarray, Prediction]]:
         for (_, truth), found in zip(pairs, found_at_lowest, strict=True):
-            yield truth, suppress(*found, nms_thresh=nms, shape=truth.shape, out_shape=truth.shape)
+            yield truth, suppress(found, nms_thresh=nms, shape=truth.shape, out_shape=truth.shape)
 
     scores: dict[tuple[float, float], float] = {}
     for nms in nms_grid:

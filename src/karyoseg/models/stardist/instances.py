@@ -12,6 +12,7 @@ from karyoseg.core.blocks.grid import Objects
 from karyoseg.core.polygons import fill_polygons
 from karyoseg.core.tiling import Tile, choose_tiles, cut_tiles
 from karyoseg.models.base import Prediction
+from karyoseg.models.stardist.suppression import Candidates, survivors
 
 if TYPE_CHECKING:
     from karyoseg.models.stardist.engines import Engine
@@ -22,7 +23,7 @@ _MIN_DISTANCE = 1e-3
 _BLOCK = 1_000_000  # pixels
 
 
-def candidates(engine: Engine, image: np.ndarray, prob_thresh: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def candidates(engine: Engine, image: np.ndarray, prob_thresh: float) -> Candidates:
     """Predict all polygon candidates of an image, tile by tile if it is large.
 
     The same as ``StarDist2D.predict_sparse(image, b=0)``, but in raster order whatever the tiles. By default StarDist
@@ -39,12 +40,8 @@ def candidates(engine: Engine, image: np.ndarray, prob_thresh: float) -> tuple[n
 
     Returns
     -------
-    prob : (n,) float32 ndarray
-        Object probability.
-    dist : (n, n_rays) float32 ndarray
-        Star distances [px].
-    points : (n, 2) int ndarray
-        Polygon centres (y, x) [px].
+    Candidates
+        All polygons that are probable enough, whatever they overlap.
     """
     geometry = engine.geometry
     shape = (image.shape[0], image.shape[1])
@@ -73,7 +70,7 @@ def candidates(engine: Engine, image: np.ndarray, prob_thresh: float) -> tuple[n
     inside: np.ndarray = np.all(points < shape, axis=1)
     order = np.lexsort((points[:, 1], points[:, 0])) if len(tiles) > 1 else np.arange(len(points))
     order = order[inside[order]]
-    return prob[order], dist[order], points[order]
+    return Candidates(prob[order], dist[order], points[order], geometry.grid)
 
 
 def _n_tiles(engine: Engine, shape: tuple[int, int]) -> tuple[int, int]:
@@ -91,21 +88,13 @@ def _own_part(tile: Tile, grid: tuple[int, int]) -> tuple[slice, ...]:
     )
 
 
-def suppress(
-    prob: np.ndarray,
-    dist: np.ndarray,
-    points: np.ndarray,
-    *,
-    nms_thresh: float,
-    shape: tuple[int, int],
-    out_shape: tuple[int, int],
-) -> Prediction:
+def suppress(found: Candidates, *, nms_thresh: float, shape: tuple[int, int], out_shape: tuple[int, int]) -> Prediction:
     """Remove redundant candidates and draw the rest on the output grid.
 
     Parameters
     ----------
-    prob, dist, points : ndarray
-        See :func:`candidates`.
+    found : Candidates
+        All of them.
     nms_thresh : float
         Largest overlap of two instances kept, 0..1.
     shape, out_shape : tuple of int
@@ -116,16 +105,16 @@ def suppress(
     Prediction
         Instances of which at least one pixel is visible.
     """
-    return draw(distinct(prob, dist, points, nms_thresh, np.divide(out_shape, shape)), out_shape)
+    return draw(distinct(found, nms_thresh, np.divide(out_shape, shape)), out_shape)
 
 
-def distinct(prob: np.ndarray, dist: np.ndarray, points: np.ndarray, nms_thresh: float, factor: np.ndarray) -> Objects:
+def distinct(found: Candidates, nms_thresh: float, factor: np.ndarray) -> Objects:
     """Remove redundant candidates and lay the rest out on the output grid.
 
     Parameters
     ----------
-    prob, dist, points : ndarray
-        See :func:`candidates`.
+    found : Candidates
+        All of them.
     nms_thresh : float
         Largest overlap of two instances kept, 0..1.
     factor : (2,) ndarray
@@ -136,9 +125,9 @@ def distinct(prob: np.ndarray, dist: np.ndarray, points: np.ndarray, nms_thresh:
     Objects
         The most probable first.
     """
-    kept = survivors(prob, dist, points, nms_thresh)
-    points, polygons = to_polygons(dist[kept], points[kept], factor)
-    return Objects(points, prob[kept], polygons)
+    kept = found.pick(survivors(found, nms_thresh))
+    points, polygons = to_polygons(kept.dist, kept.points, factor)
+    return Objects(points, kept.prob, polygons)
 
 
 def draw(objects: Objects, out_shape: tuple[int, int], scale: float = 1.0) -> Prediction:
@@ -173,41 +162,13 @@ def draw(objects: Objects, out_shape: tuple[int, int], scale: float = 1.0) -> Pr
     return Prediction(drawn, seen.points, seen.prob, seen.polygons, scale)
 
 
-def survivors(prob: np.ndarray, dist: np.ndarray, points: np.ndarray, nms_thresh: float) -> np.ndarray:
-    """Choose the candidates that no more probable one overlaps too much.
-
-    Of equally probable ones the later wins, so the choice depends on nothing but the candidates around.
-
-    Parameters
-    ----------
-    prob, dist, points : ndarray
-        See :func:`candidates`.
-    nms_thresh : float
-        Largest overlap of two instances kept, 0..1.
-
-    Returns
-    -------
-    (k,) int ndarray
-        Their indices, the most probable first.
-    """
-    from stardist.nms import non_maximum_suppression_inds
-
-    if len(prob) == 0:
-        return np.zeros(0, np.intp)
-    order = np.argsort(prob, kind="stable")[::-1]
-    kept: np.ndarray = order[
-        non_maximum_suppression_inds(dist[order], points[order], prob[order], nms_thresh, verbose=0)
-    ]
-    return kept
-
-
 def to_polygons(dist: np.ndarray, points: np.ndarray, factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Lay out star distances as polygons on the output grid.
 
     Parameters
     ----------
     dist, points : ndarray
-        See :func:`candidates`.
+        Of :class:`~karyoseg.models.stardist.suppression.Candidates`.
     factor : (2,) ndarray
         Output pixels per pixel of the predicted image (Y, X).
 

@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,7 +176,7 @@ class StarDistSegmenter(ModelFolder):
         @cache
         def find(at: float) -> Objects:
             seen = image if at == scale else prepare(at) if prepare else resize_image(image, at / scale)
-            return distinct(*candidates(self.engine, seen, prob), nms, np.divide(out_shape, seen.shape[:2]))
+            return distinct(candidates(self.engine, seen, prob), nms, np.divide(out_shape, seen.shape[:2]))
 
         def diameters(at: float) -> np.ndarray:
             found = find(at)
@@ -230,11 +231,12 @@ class StarDistSegmenter(ModelFolder):
 
         prob_thresh = self.thresholds["prob"] if prob_thresh is None else prob_thresh
         nms_thresh = self.thresholds["nms"] if nms_thresh is None else nms_thresh
-        prob, dist, points = candidates(self.engine, image, prob_thresh)
-        points = points + np.asarray(origin)
-        inside = np.all([(part.start <= p) & (p < part.stop) for part, p in zip(valid, points.T, strict=True)], axis=0)
-        found = distinct(prob[inside], dist[inside], points[inside], nms_thresh, np.asarray(factor))
-        return found.pick(np.lexsort(found.points.T[::-1]))
+        found = candidates(self.engine, image, prob_thresh)
+        found = replace(found, points=found.points + origin)
+        sides = zip(valid, found.points.T, strict=True)
+        inside = np.all([(part.start <= p) & (p < part.stop) for part, p in sides], axis=0)
+        objects = distinct(found.pick(inside), nms_thresh, np.asarray(factor))
+        return objects.pick(np.lexsort(objects.points.T[::-1]))
 
     def fit(
         self,
@@ -280,7 +282,7 @@ class StarDistSegmenter(ModelFolder):
         def predict_at(nms: float) -> Iterator[tuple[np.ndarray, Prediction]]:
             for key in Progress(validation.ids, desc=f"trying NMS threshold {nms:g}", unit="image"):
                 truth = validation.labels[key]()
-                yield truth, suppress(*found[key], nms_thresh=nms, shape=truth.shape, out_shape=truth.shape)
+                yield truth, suppress(found[key], nms_thresh=nms, shape=truth.shape, out_shape=truth.shape)
 
         return predict_at
 

@@ -216,7 +216,7 @@ def _scores(engine: OpenVinoEngine, folder: Path, samples: LabelledSamples, how:
     for key in Progress(samples.ids, desc=f"predicting {how}", unit="image"):
         image, truth = samples.images[key](), samples.labels[key]()
         found = candidates(engine, image, thresholds["prob"])
-        labels = suppress(*found, nms_thresh=thresholds["nms"], shape=truth.shape, out_shape=truth.shape).labels
+        labels = suppress(found, nms_thresh=thresholds["nms"], shape=truth.shape, out_shape=truth.shape).labels
         tables.append(count_matches(find_overlap(truth, labels), AP_THRESHOLDS))
     sums = pd.concat(tables).groupby("threshold")[["tp", "fp", "fn"]].sum()
     ap = sums["tp"] / sums.sum(axis=1).clip(lower=1)

@@ -146,7 +146,7 @@ def compare(reference: Outputs, output: Outputs, precision: str) -> Verdict:
 def _outputs(engine: Engine, image: np.ndarray, thresholds: Mapping[str, float]) -> Outputs:
     shape = (image.shape[0], image.shape[1])
     found = candidates(engine, image, thresholds["prob"])
-    labels = suppress(*found, nms_thresh=thresholds["nms"], shape=shape, out_shape=shape).labels
+    labels = suppress(found, nms_thresh=thresholds["nms"], shape=shape, out_shape=shape).labels
     with engine.run(image) as (prob, dist):
         return prob.copy(), dist.copy(), labels
 
