@@ -29,6 +29,7 @@ from karyoseg.core.io.files import replacing
 from karyoseg.core.matching import count_matches, find_overlap
 from karyoseg.core.metrics import AP_THRESHOLDS
 from karyoseg.core.progress import Progress
+from karyoseg.core.size import resize_image
 from karyoseg.models.base import LabelledSamples
 from karyoseg.models.stardist.architecture import Geometry, read_thresholds, read_weights
 from karyoseg.models.stardist.engines.layers import unsupported
@@ -45,6 +46,9 @@ _LIMIT = 0.005
 _CONVOLUTION = "Convolution"
 _LIKELY, _ENOUGH = 0.5, 1000  # probability, pixels
 _SIDE = 256  # of the piece of each image that is looked at
+#: Estimates of the size are wrong by as much, and nuclei of one image differ. Extremes of half and double size made the
+#: steps between too coarse for the right one.
+_ZOOMS = (0.7, 1, 1.4)
 _MOST = 100  # images to find the extremes on: more change nothing
 
 
@@ -173,15 +177,17 @@ def quantise(folder: Path, samples: LabelledSamples) -> Cost:
 
 
 def _pieces(samples: LabelledSamples, geometry: Geometry) -> Iterator[np.ndarray]:
-    """The middle of each image."""
+    """The middle of each image, in several sizes."""
     ids = samples.ids
     for key in Progress(ids[:: -(-len(ids) // _MOST)], desc="reading images", unit="image"):
         image = samples.images[key]()
-        start = [max(n - _SIDE, 0) // 2 for n in image.shape[:2]]
-        piece = image[start[0] : start[0] + _SIDE, start[1] : start[1] + _SIDE]
-        piece = piece.reshape(*piece.shape[:2], geometry.n_channels)
-        padding = [(0, -n % step) for n, step in zip(piece.shape[:2], geometry.stride, strict=True)]
-        yield np.pad(piece, [*padding, (0, 0)], mode="reflect").astype(np.float32)
+        for zoom in _ZOOMS:
+            side = round(_SIDE / zoom)
+            top, left = (max(n - side, 0) // 2 for n in image.shape[:2])
+            piece = resize_image(image[top : top + side, left : left + side], zoom)
+            piece = piece.reshape(*piece.shape[:2], geometry.n_channels)
+            padding = [(0, -n % step) for n, step in zip(piece.shape[:2], geometry.stride, strict=True)]
+            yield np.pad(piece, [*padding, (0, 0)], mode="reflect").astype(np.float32)
 
 
 def _lines(
