@@ -10,8 +10,10 @@ import numpy as np
 
 from benchmarks.accuracy.splits import SHOWN, Sample, markdown, read_split, score
 from karyoseg.core.plots import case_grid, to_png_bytes
+from karyoseg.core.preparation import ImageFacts
 from karyoseg.core.size import median_diameter
 from karyoseg.models import load_segmenter
+from karyoseg.models.whole_image import segment_image
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -21,9 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = load_segmenter(options.model)
 
     def predict(sample: Sample) -> np.ndarray:
-        image = sample.image()
-        prepared, scale = model.prepare(image)
-        return model.predict(prepared, scale=scale, out_shape=(image.shape[0], image.shape[1])).labels
+        return segment_image(model, sample.image(), facts=ImageFacts(sample.id))[0].labels
 
     metrics, per_image = score(list(samples.values()), predict)
     worst = per_image.sort_values(options.by).head(options.k)

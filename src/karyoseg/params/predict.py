@@ -46,8 +46,8 @@ class PredictParams(Params):
     output: str
     """Folder for the results, or its URL."""
     model: str = "nuclei-fluo"
-    """A model that ships (`nuclei-fluo`), a published one (`2D_versatile_fluo`), the folder of a trained model, its
-    name in data/06_models, its URL, or `FOLDER@VERSION` of one that DVC tracks."""
+    """A model that ships (`nuclei-fluo`, `nuclei-fluo-fast`), a published one (`2D_versatile_fluo`), the folder of a
+    trained model, its name in data/06_models, its URL, or `FOLDER@VERSION` of one that DVC tracks."""
     engine: Engine = "auto"
     """What runs the network: `keras` (TensorFlow), `openvino` (faster on a processor), `onnxruntime` (an extra
     package), or `auto`: TensorFlow with a GPU, else the fastest whose output is close enough to TensorFlow's for this
