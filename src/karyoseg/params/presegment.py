@@ -23,7 +23,8 @@ class PresegmentParams(Params):
     """Whether nuclei are brighter or darker than what is around them; `auto` decides per image. Without effect for a
     model of colour images, which sees images as they are."""
     diameter_px: float | None = Field(default=None, gt=2)
-    """Typical nucleus diameter in the images [px]; null looks for the size at which the model is most certain."""
+    """Typical nucleus diameter in the images [px]; null decides per image: the size of bright nuclei
+    is estimated, for dark ones that counts at which the model is most certain."""
     prob_thresh: float | None = Field(default=None, ge=0, le=1)
     """Objects below this probability are dropped [0..1]; null takes the model's own."""
     min_area: int = Field(default=20, ge=0)
