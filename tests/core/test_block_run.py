@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import zarr
 from dots import DotFinder, dots, prediction, store
 from karyoseg.core.blocks.run import LargePrediction
 from karyoseg.core.errors import KaryosegError
+from karyoseg.params.cluster import SlurmCluster
 
 SHAPE = (1100, 1300)
 
@@ -120,6 +122,69 @@ def test_a_scheduler_that_runs_is_used(source: str, whole: Any, tmp_path: Path) 
         same(whole, run(prediction(source, SHAPE, cluster=cluster), tmp_path))
     with pytest.raises(KaryosegError, match="no scheduler answers at tcp://127"):
         run(prediction(source, SHAPE, cluster={"name": "address", "address": "tcp://127.0.0.1:9"}), tmp_path)
+
+
+#: Runs the job here, as Slurm would on a node: a copy of the script, after its own shell has ended.
+_SBATCH = """#!/bin/bash
+if [ "$1" = --test-only ]; then
+    if grep -q "gpu:9" "$2"; then echo "allocation failure: Invalid generic resource (gres)" >&2; exit 1; fi
+    echo "sbatch: Job 7 to start at 2026-01-01T12:00:00 using 3 processors on nodes n1 in partition short" >&2; exit 0
+fi
+cp "${@: -1}" "$SLURM_JOBS/script-$$"
+setsid bash "$SLURM_JOBS/script-$$" > "$SLURM_JOBS/log-$$" 2>&1 &
+echo "Submitted batch job $!"
+"""
+_SCANCEL = """#!/bin/bash
+for job in "$@"; do echo "$job" >> "$SLURM_JOBS/cancelled"; kill -- "-$job"; done
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The commands of Slurm that are used; the folder has scripts and logs of the jobs."""
+    pytest.importorskip("dask_jobqueue", reason="needs the extra 'cluster'")
+    jobs, commands = tmp_path / "jobs", tmp_path / "bin"
+    for folder in (jobs, commands):
+        folder.mkdir()
+    for name, text in {"sbatch": _SBATCH, "scancel": _SCANCEL}.items():
+        (commands / name).write_text(text)
+        (commands / name).chmod(0o755)
+    monkeypatch.setenv("SLURM_JOBS", str(jobs))
+    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # the model of these tests is there
+    return jobs
+
+
+def test_jobs_of_slurm_give_the_same_and_are_cancelled(
+    source: str, whole: Any, tmp_path: Path, slurm: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = {
+        "workers": 2, "cores": 3, "memory_gb": 1.5, "walltime": "00:20:00", "queue": "short", "account": "lab",
+        "directives": ["--gres=gpu:1"], "prologue": ["echo ready"],
+    }  # fmt: skip
+    options = SlurmCluster(name="slurm", **asked).model_dump(mode="json")
+    with caplog.at_level("INFO"):
+        same(whole, run(prediction(source, SHAPE, cluster=options), tmp_path))
+    assert "to start at 2026-01-01T12:00:00" in caplog.text
+    scripts = [script.read_text() for script in slurm.glob("script-*")]
+    assert len(scripts) == 2
+    for line in ("-p short", "-A lab", "--cpus-per-task=3", "--mem=2G", "-t 00:20:00", "--gres=gpu:1"):
+        assert all(f"#SBATCH {line}\n" in script for script in scripts)
+    assert all("export OMP_NUM_THREADS=3\n" in script for script in scripts)
+    assert all(log.read_text().startswith("ready\n") for log in slurm.glob("log-*"))
+    assert len((slurm / "cancelled").read_text().split()) == 2
+
+
+def test_jobs_that_slurm_refuses_are_an_error(
+    source: str, tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = SlurmCluster(name="slurm", directives=["--gres=gpu:9"]).model_dump(mode="json")
+    with pytest.raises(KaryosegError, match=r"Invalid generic resource \(gres\)\); needed.*directives"):
+        run(prediction(source, SHAPE, cluster=options), tmp_path)
+    assert not list(slurm.iterdir())
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(KaryosegError, match=r"sbatch cannot be run.*login node"):
+        run(prediction(source, SHAPE, cluster=options), tmp_path)
 
 
 _MEASURED = """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -173,8 +175,35 @@ def _slurm(options: Mapping[str, Any]) -> Any:
         job_script_prologue=[f"export {key}={value}" for key, value in share_of_cores(options["cores"]).items()]
         + list(options["prologue"]),
     )
+    try:
+        _ask_slurm(cluster.job_script())
+    except KaryosegError:
+        cluster.close()
+        raise
     cluster.scale(jobs=options["workers"])
     return cluster
+
+
+def _ask_slurm(script: str) -> None:
+    """Let Slurm check a job: Dask would wait for ever for one that is refused."""
+    with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
+        file.write(script)
+        file.flush()
+        try:
+            command = ["sbatch", "--test-only", file.name]
+            asked = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        except OSError as error:
+            raise KaryosegError(
+                f"predict.cluster=slurm: sbatch cannot be run ({error}); needed: a machine from which jobs can be "
+                f"submitted. Run this on a login node of the cluster."
+            ) from error
+    answer = " ".join(asked.stderr.split())
+    if asked.returncode:
+        raise KaryosegError(
+            f"predict.cluster=slurm: Slurm refuses such jobs ({answer}); needed: what this cluster has. Change "
+            f"predict.cluster.queue, account, cores, memory_gb, walltime or directives."
+        )
+    logger.info("%s. Blocks are computed as soon as a job runs; `squeue --me` shows them.", answer)
 
 
 def share_of_cores(n: int) -> dict[str, str]:
