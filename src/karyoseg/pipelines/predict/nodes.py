@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
 
@@ -23,6 +23,7 @@ from karyoseg.core.predicting import PredictionResult, read_input
 from karyoseg.core.preparation import ImageFacts
 from karyoseg.core.progress import Progress
 from karyoseg.core.runs.privacy import public_url
+from karyoseg.core.spooled_table import SpooledTable
 from karyoseg.core.threads import Room, map_completed, n_threads
 from karyoseg.datasets.prediction_folder import StoredPrediction
 from karyoseg.models import load_segmenter
@@ -112,27 +113,29 @@ def predict_images(inputs: list[InputImage], params: PredictParams) -> dict[str,
 
 def collect_objects(
     predictions: dict[str, Lazy[StoredPrediction]], inputs: list[InputImage]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> tuple[SpooledTable, SpooledTable]:
     """Put the measurements of all finished images in the output folder into one table.
 
     In: the output folder, results of earlier runs included.
     Out: one row per object with its image, size, shape and intensity; the same
-    table as CSV and as Parquet.
+    table as CSV and as Parquet. However many objects there are, few are in memory.
     """
     earlier = sorted(predictions.keys() - {image.stem for image in inputs})
     if earlier:
         logger.warning(
             "objects.csv also has %d image(s) of earlier runs in this folder: %s", len(earlier), earlier[:10]
         )
-    tables, dark = [], 0
-    for stem, lazy in Progress(predictions.items(), desc="collecting objects", unit="image"):
-        stored = lazy()
-        dark += bool(stored.info.get("optical_density"))
-        table = stored.table
-        table.insert(0, "image", pd.Series([stem] * len(table), dtype="str", index=table.index))
-        tables.append(table)
-    filled = [table for table in tables if len(table)] or tables[:1]
-    objects = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame({"image": [], "label": []})
+    dark = 0
+
+    def measured() -> Iterator[pd.DataFrame]:
+        nonlocal dark
+        for stem, lazy in Progress(predictions.items(), desc="collecting objects", unit="image"):
+            stored = lazy()
+            dark += bool(stored.info.get("optical_density"))
+            stored.table.insert(0, "image", pd.Series([stem] * len(stored.table), dtype="str"))
+            yield stored.table
+
+    objects = SpooledTable(measured() if predictions else [pd.DataFrame({"image": [], "label": []})])
     logger.info("%d objects in %d image(s)", len(objects), len(predictions))
     if dark:
         logger.info("%d image(s) with dark nuclei on a bright background were shown as optical density", dark)
