@@ -36,7 +36,7 @@ run: install                   ## run the whole workflow on the embedded sample
 	$(BIN)/kedro run
 
 test: install-dev lint         ## linters and the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 lint: install-dev              ## formatting, style, types, docstrings, layers
 	$(BIN)/ruff check .

@@ -102,7 +102,7 @@ def summits(found: Candidates) -> np.ndarray:
         return np.zeros(0, np.intp)
     cells = found.points // found.grid
     rows, columns = (cells - cells.min(axis=0) + 1).T
-    index = np.full((rows.max() + 2, columns.max() + 2), -1)
+    index = np.full((rows.max() + 2, columns.max() + 2), -1, np.int32)  # of large images, it is large
     index[rows, columns] = np.arange(len(found))
     top, highest = np.arange(len(found)), found.prob.copy()
     for number, (down, right) in enumerate(_NEIGHBOURS):
