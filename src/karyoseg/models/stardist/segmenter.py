@@ -287,7 +287,6 @@ class StarDistSegmenter(ModelFolder):
         return predict_at
 
     def _write(self, facts: Mapping[str, Any], history: pd.DataFrame, thresholds: Any) -> None:
-
         self.training = {**self.training, **facts, "validation_score": thresholds.score}
         replace_text(self.directory / THRESHOLDS, json.dumps({"prob": thresholds.prob, "nms": thresholds.nms}))
         replace_text(self.directory / TRAINING, json.dumps(self.training, indent=2, default=str))
