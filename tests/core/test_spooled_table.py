@@ -30,10 +30,14 @@ def test_files_are_those_of_concat(tmp_path: Path, rows: int) -> None:
     spooled = SpooledTable(iter(tables()), rows=rows)
     assert len(spooled) == len(joined)
     assert spooled.columns == list(joined)
-    for index in (False, True):
-        file = io.StringIO()
-        spooled.to_csv(file, index=index)
-        assert file.getvalue() == joined.to_csv(index=index)
+    for index, sep in ((False, ","), (True, ";")):
+        file, expected = io.StringIO(), io.StringIO(joined.to_csv(index=index, sep=sep))
+        spooled.to_csv(file, index=index, sep=sep)
+        file.seek(0)
+        texts = {"sep": sep, "dtype": {"image": str}}
+        pd.testing.assert_frame_equal(
+            pd.read_csv(file, **texts).rename(columns={"": "Unnamed: 0"}), pd.read_csv(expected, **texts)
+        )
     spooled.to_parquet(tmp_path / "objects.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "objects.parquet"), joined)
 
@@ -47,8 +51,8 @@ def test_whole_numbers_that_are_missing_elsewhere(tmp_path: Path) -> None:
 def test_without_rows_the_columns_are_there(tmp_path: Path) -> None:
     spooled = SpooledTable([pd.DataFrame({"image": [], "label": []})] * 2)
     file = io.StringIO()
-    spooled.to_csv(file, index=False)
-    assert file.getvalue() == "image,label\n"
+    spooled.to_csv(file)
+    assert file.getvalue() == '"image","label"\n'
     spooled.to_parquet(tmp_path / "t.parquet")
     assert list(pd.read_parquet(tmp_path / "t.parquet")) == ["image", "label"]
     assert len(spooled) == 0

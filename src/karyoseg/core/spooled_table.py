@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from pyarrow import parquet
+from pyarrow import csv, parquet
 
 _ROWS = 100_000  # some 30 MB of measurements
 
@@ -34,9 +35,9 @@ class SpooledTable:
     >>> len(table), table.columns
     (2, ['a', 'b'])
     >>> file = io.StringIO()
-    >>> table.to_csv(file, index=False)
+    >>> table.to_csv(file)
     >>> file.getvalue().split()
-    ['a,b', '1,', '2,0.5']
+    ['"a","b"', '1,', '2,0.5']
     """
 
     def __init__(self, tables: Iterable[pd.DataFrame], rows: int = _ROWS):
@@ -58,22 +59,27 @@ class SpooledTable:
         """Names of the columns."""
         return list(self._schema.names)
 
-    def to_csv(self, path_or_buf: Any, *, index: bool = True, **options: Any) -> None:
-        """Write as CSV.
+    def to_csv(self, path_or_buf: Any, *, index: bool = False, sep: str = ",") -> None:
+        """Write as CSV; texts in quotes, missing values empty.
 
         Parameters
         ----------
         path_or_buf : text file
             Open for writing.
         index : bool
-            Whether rows are numbered in a first column.
-        **options
-            As in :meth:`pandas.DataFrame.to_csv`.
+            Whether rows are numbered, in a first column without a name.
+        sep : str
+            Between columns.
         """
         start = 0
         for piece in self._read():
-            table = piece.reindex(columns=self.columns).set_axis(range(start, start + len(piece)))
-            table.to_csv(path_or_buf, index=index, header=start == 0, **options)
+            if index:
+                piece.insert(0, "", range(start, start + len(piece)))
+            # Ten times as fast as pandas.
+            written = io.BytesIO()
+            options = csv.WriteOptions(include_header=start == 0, delimiter=sep)
+            csv.write_csv(pa.Table.from_pandas(piece, preserve_index=False), written, options)
+            path_or_buf.write(written.getvalue().decode())
             start += len(piece)
 
     def to_parquet(self, path: Any, *, compression: str = "snappy") -> None:
@@ -88,12 +94,11 @@ class SpooledTable:
         """
         with parquet.ParquetWriter(path, self._schema, compression=compression) as writer:
             for piece in self._read():
-                table = piece.reindex(columns=self.columns)
-                writer.write_table(pa.Table.from_pandas(table, self._schema, preserve_index=False))
+                writer.write_table(pa.Table.from_pandas(piece, self._schema, preserve_index=False))
 
     def _read(self) -> Iterator[pd.DataFrame]:
         for piece in self._pieces:
-            yield pd.read_parquet(piece)
+            yield pd.read_parquet(piece).reindex(columns=self.columns)
 
 
 def _joined(tables: Iterable[pd.DataFrame], rows: int) -> Iterator[pd.DataFrame]:
