@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -68,10 +69,10 @@ def test_a_terminal_shows_a_bar_that_log_lines_do_not_break(rows: int, tmp_path:
     import struct
     import termios
 
-    pid, terminal = pty.fork()
-    if pid == 0:
-        fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 80, 0, 0))
-        os.execv(sys.executable, [sys.executable, "-c", SCRIPT])  # noqa: S606
+    terminal, inside = pty.openpty()
+    fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 80, 0, 0))
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT], stdin=inside, stdout=inside, stderr=inside)
+    os.close(inside)
     output = b""
     while True:
         try:
@@ -81,9 +82,9 @@ def test_a_terminal_shows_a_bar_that_log_lines_do_not_break(rows: int, tmp_path:
         output += chunk
         if not chunk:
             break
-    _, status = os.waitpid(pid, 0)
+    os.close(terminal)
     text = output.decode()
-    assert status == 0, text
+    assert process.wait() == 0, text
     assert ("counting:  33%|" in text) == (rows > 0)
     shown = [line.rpartition("\r")[2] for line in text.replace("\r\n", "\n").split("\n")]
     assert "one black sheep" in shown
