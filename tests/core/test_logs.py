@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
+from tqdm import tqdm
 
 from karyoseg.core.runs.logs import AboveBars, tidy
 
@@ -35,6 +36,26 @@ def test_warnings_show_once_and_errors_always(log: io.StringIO) -> None:
         logging.getLogger("karyoseg.x").error("file %s is broken", "c")
     expected = ["file a is odd", "file c is broken", "file c is broken", "file b is odd", "file c is broken"]
     assert log.getvalue().splitlines() == expected
+
+
+def test_an_interrupt_while_a_line_is_written_is_not_lost(log: io.StringIO) -> None:
+    class Interrupted:
+        """A lock that is waited for when the signal comes."""
+
+        def acquire(self) -> None:
+            raise KeyboardInterrupt
+
+        def release(self) -> None:
+            raise RuntimeError("cannot release un-acquired lock")
+
+    tidy()
+    usual = tqdm.get_lock()
+    tqdm.set_lock(Interrupted())
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            logging.getLogger("karyoseg.x").error("file a is broken")
+    finally:
+        tqdm.set_lock(usual)
 
 
 def test_warnings_of_libraries_come_on_one_line(log: io.StringIO) -> None:

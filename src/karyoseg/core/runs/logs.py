@@ -53,7 +53,14 @@ class AboveBars:
 
     def write(self, text: str) -> None:
         """Write a line."""
-        tqdm.write(text, file=self._stream, end="")
+        try:
+            tqdm.write(text, file=self._stream, end="")
+        except Exception as error:
+            # Interrupted before it has its lock, tqdm fails to release it, and logging drops that error: the interrupt
+            # would be lost.
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise error.__context__ from None
+            raise
 
     def flush(self) -> None:
         """Flush the stream."""
