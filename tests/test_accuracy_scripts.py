@@ -14,10 +14,13 @@ import pytest
 import yaml
 from benchmarks.accuracy import ablation, scales
 from benchmarks.accuracy.splits import flat, markdown, mean_and_spread, read_split, score
+from pydantic import TypeAdapter
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.lazy import Lazy
 from karyoseg.datasets import CSVDataset, SamplePartitions
+from karyoseg.params.preprocess import Rescale
+from karyoseg.params.train import TrainParams
 
 PROJECT = Path(__file__).parents[1]
 
@@ -81,6 +84,23 @@ def test_plan_of_variants() -> None:
     assert parameters == {"train": {"epochs": 40, "batch_size": 8}}
     assert len({run.folder for run in runs}) == len(runs)
     assert ablation.plan(content, {"train": {"epochs": 40}}, [{"name": "blur"}])[0].folder != runs[0].folder
+
+
+def test_the_parts_of_the_recipe_are_valid_parameters() -> None:
+    content = yaml.safe_load((PROJECT / "benchmarks/accuracy/recipe.yml").read_text())
+    base = {
+        name: yaml.safe_load((PROJECT / f"conf/base/parameters_{name}.yml").read_text())[name]
+        for name in ("train", "augment")
+    }
+    given = yaml.safe_load((PROJECT / "conf/bbbc038-fast/parameters.yml").read_text())
+    runs = ablation.plan(content, given, base["augment"]["transforms"])
+    assert len(runs) == 3 * len(content["variants"])
+    for run in runs:
+        TrainParams(**{**base["train"], "name": "m", **run.parameters["train"]})
+        TypeAdapter(Rescale).validate_python(run.parameters["preprocess"]["rescale"])
+    (light,) = (run for run in runs if run.variant == "light augmentation" and run.seed == 42)
+    names = [one["name"] for one in light.parameters["augment"]["transforms"]]
+    assert names == ["flip", "rotate90", "brightness", "intensity_shift"]
 
 
 @pytest.mark.parametrize("wrong", [{"variant": {}}, {"variants": {"a": {"without": ["blurr"]}}}])

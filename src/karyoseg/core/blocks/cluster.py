@@ -203,7 +203,7 @@ def _ask_slurm(script: str) -> None:
             f"predict.cluster=slurm: Slurm refuses such jobs ({answer}); needed: what this cluster has. Change "
             f"predict.cluster.queue, account, cores, memory_gb, walltime or directives."
         )
-    logger.info("%s. Blocks are computed as soon as a job runs; `squeue --me` shows them.", answer)
+    logger.info("Slurm accepts the jobs (%s); blocks are computed as soon as one runs (squeue --me)", answer)
 
 
 def share_of_cores(n: int) -> dict[str, str]:
