@@ -65,10 +65,11 @@ def batches(side: str, setting: Mapping[str, Any]) -> Callable[[], float]:
             patch_size=(PATCH, PATCH), grid=(2, 2), augmenter=plain_augmenter, foreground_prob=0.9,
         )  # fmt: skip
     else:
-        from karyoseg.models.stardist.patches import PatchStream, TargetSpec
+        from karyoseg.models.stardist.targets import TargetSpec
+        from karyoseg.models.training.patches import PatchStream
 
         stream = PatchStream(
-            _samples(), TargetSpec(32, (2, 2)), patch_size=(PATCH, PATCH), batch_size=BATCH, steps=2 * BATCHES,
+            _samples(), TargetSpec(32, (2, 2)).targets, patch_size=(PATCH, PATCH), batch_size=BATCH, steps=2 * BATCHES,
             augment=Augmenter(POLICY), seed=SEED,
         )  # fmt: skip
     n_batches = int(setting.get("batches", BATCHES))

@@ -15,24 +15,33 @@ from karyoseg.core.augmentation.augmenter import Augmenter
 from karyoseg.core.augmentation.warps import Window
 from karyoseg.core.lazy import Lazy
 from karyoseg.models.base import LabelledSamples
+from karyoseg.models.training.samples import SampleCache
 
 
 @pytest.fixture(scope="module")
 def patches() -> Any:
     """The module under test; importing it imports TensorFlow."""
-    from karyoseg.models.stardist import patches
+    from karyoseg.models.training import patches
 
     return patches
 
 
+@pytest.fixture(scope="module")
+def spec() -> Any:
+    """Maker of StarDist's targets."""
+    from karyoseg.models.stardist.targets import TargetSpec
+
+    return TargetSpec
+
+
 @pytest.fixture
-def stream(patches: Any, samples: Callable) -> Callable:
+def stream(patches: Any, samples: Callable, spec: Any) -> Callable:
     """Maker of small streams."""
 
     def make(seed: int = 0, **options: Any) -> Any:
         given = {"patch_size": (32, 48), "batch_size": 2, "steps": 3, "seed": seed} | options
         data = given.pop("data", None) or samples(range(5))
-        return patches.PatchStream(data, given.pop("spec", patches.TargetSpec(8, (2, 2))), **given)
+        return patches.PatchStream(data, given.pop("make_targets", spec(8, (2, 2)).targets), **given)
 
     return make
 
@@ -60,25 +69,25 @@ def stardist_targets(labels: np.ndarray, spec: Any) -> tuple[np.ndarray, np.ndar
 @pytest.mark.parametrize("crop", [0, 8])
 @pytest.mark.parametrize("negative", [False, True])
 def test_targets_are_those_of_stardist(
-    patches: Any, sample: Callable, grid: tuple[int, int], crop: int, negative: bool
+    spec: Any, sample: Callable, grid: tuple[int, int], crop: int, negative: bool
 ) -> None:
     _, labels = sample(3, shape=(96, 128))
     if negative:
         labels[:20, 60:] = -1
         labels[labels == 2] = -1
-    spec = patches.TargetSpec(16, grid, crop)
-    prob, dist = spec.targets(labels)
-    expected_prob, expected_dist = stardist_targets(labels, spec)
+    chosen = spec(16, grid, crop)
+    prob, dist = chosen.targets(labels)
+    expected_prob, expected_dist = stardist_targets(labels, chosen)
     assert (prob.dtype, dist.dtype) == (np.float32, np.float32)
     np.testing.assert_allclose(prob, expected_prob, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(dist, expected_dist, rtol=1e-5, atol=1e-6)
     assert (prob == -1).any() == negative
 
 
-def test_not_annotated_pixels_have_no_weight_in_either_loss(patches: Any, sample: Callable) -> None:
+def test_not_annotated_pixels_have_no_weight_in_either_loss(spec: Any, sample: Callable) -> None:
     _, labels = sample(3)
     labels[:, 40:] = -1
-    prob, dist = patches.TargetSpec(8, (1, 1)).targets(labels)
+    prob, dist = spec(8, (1, 1)).targets(labels)
     assert (prob[:, 40:] == -1).all()
     assert (dist[:, 40:, -1] == 0).all()
     assert (prob[:, :40] >= 0).all()
@@ -106,6 +115,17 @@ def test_batches_are_consecutive_positions_of_the_epoch(stream: Callable) -> Non
         np.testing.assert_array_equal(images[index], one.patch(position)[0])
 
 
+def test_targets_may_be_one_array(stream: Callable) -> None:
+    one = stream(make_targets=lambda labels: labels > 0)
+    images, targets = one[0]
+    assert len(images) == len(targets) == 2
+    np.testing.assert_array_equal(targets[1], one.patch(1)[1] > 0)
+
+
+def test_batches_are_prepared_by_two_threads_at_least(stream: Callable) -> None:
+    assert [stream(**options).workers for options in ({}, {"workers": 1}, {"workers": 3})] == [2, 2, 3]
+
+
 def test_every_image_is_visited_once_per_pass(patches: Any) -> None:
     visited: list[int] = []
 
@@ -117,9 +137,7 @@ def test_every_image_is_visited_once_per_pass(patches: Any) -> None:
         {f"s{i}": Lazy(partial(read, i), str(i)) for i in range(7)},
         {f"s{i}": Lazy(partial(np.zeros, (40, 40), np.int32), str(i)) for i in range(7)},
     )
-    stream = patches.PatchStream(
-        data, patches.TargetSpec(8, (1, 1)), patch_size=(16, 16), batch_size=1, steps=1, cache_bytes=0
-    )
+    stream = patches.PatchStream(data, np.asarray, patch_size=(16, 16), batch_size=1, steps=1, cache_bytes=0)
     orders = []
     for number in range(3):
         visited.clear()
@@ -155,7 +173,7 @@ def test_foreground_share(patches: Any) -> None:
 
     def share(foreground: float) -> float:
         stream = patches.PatchStream(
-            data, patches.TargetSpec(8, (1, 1)), patch_size=(32, 32), batch_size=1, steps=1, foreground=foreground
+            data, np.asarray, patch_size=(32, 32), batch_size=1, steps=1, foreground=foreground
         )
         return float(np.mean([(stream.patch(i)[1] > 0).any() for i in range(300)]))
 
@@ -201,7 +219,7 @@ def test_augmentation_gets_pairs_and_a_seed_of_its_own_per_position(stream: Call
     assert len(set(seeds)) == 6
 
 
-def test_shape_completion_crops_after_augmentation(patches: Any, stream: Callable) -> None:
+def test_shape_completion_crops_after_augmentation(spec: Any, stream: Callable) -> None:
     shapes = []
 
     def augment(image: np.ndarray, labels: np.ndarray, seed: tuple[int, ...], window: Window) -> Any:
@@ -209,14 +227,14 @@ def test_shape_completion_crops_after_augmentation(patches: Any, stream: Callabl
         shapes.append((patch.shape, ids.shape))
         return patch, ids
 
-    one = stream(spec=patches.TargetSpec(8, (2, 2), completion_crop=8), augment=augment)
+    one = stream(make_targets=spec(8, (2, 2), completion_crop=8).targets, crop=8, augment=augment)
     images, (prob, _) = one[0]
     assert set(shapes) == {((32, 48), (32, 48))}
     assert images.shape == (2, 16, 32, 1)
     assert prob.shape == (2, 8, 16, 1)
 
 
-def test_cache_holds_to_its_limit_and_reads_once_within_it(patches: Any, samples: Callable) -> None:
+def test_cache_holds_to_its_limit_and_reads_once_within_it(samples: Callable) -> None:
     reads: Counter[str] = Counter()
     data = samples(range(4))
 
@@ -225,22 +243,22 @@ def test_cache_holds_to_its_limit_and_reads_once_within_it(patches: Any, samples
         return data.images[key]()
 
     counting = LabelledSamples({k: Lazy(partial(counted, k), k) for k in data.ids}, data.labels)
-    roomy = patches.SampleCache(counting, 1e9)
+    roomy = SampleCache(counting, 1e9)
     for _ in range(3):
         for key in data.ids:
             roomy[key]
     assert set(reads.values()) == {1}
-    tight = patches.SampleCache(counting, 1)
+    tight = SampleCache(counting, 1)
     for key in data.ids:
         tight[key]
     assert len(tight._items) == 1
     assert tight._used == sum(array.nbytes for array in next(iter(tight._items.values())))
 
 
-def test_cache_keeps_its_books_when_threads_read_at_once(patches: Any, samples: Callable) -> None:
+def test_cache_keeps_its_books_when_threads_read_at_once(samples: Callable) -> None:
     data = samples(range(6))
-    one = sum(array.nbytes for array in patches.SampleCache(data, 1e9)["s0"])
-    cache = patches.SampleCache(data, 3 * one)
+    one = sum(array.nbytes for array in SampleCache(data, 1e9)["s0"])
+    cache = SampleCache(data, 3 * one)
     failures: list[BaseException] = []
 
     def work(seed: int) -> None:

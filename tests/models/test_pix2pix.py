@@ -35,7 +35,7 @@ TINY = {
     "checkpoint_steps": 2,
     "seed": 3,
 }
-SOURCE = Path(__file__).parents[2] / "src" / "karyoseg" / "models" / "pix2pix"
+SOURCE = Path(__file__).parents[2] / "src" / "karyoseg" / "models"
 
 
 class Killed(BaseException):
@@ -193,7 +193,11 @@ def test_the_learning_rate_stays_then_falls_in_a_line() -> None:
 # Other backends
 
 
-@pytest.mark.parametrize("path", sorted(SOURCE.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    sorted(SOURCE.glob("pix2pix/*.py")) + sorted(SOURCE.glob("training/*.py")),
+    ids=lambda p: f"{p.parent.name}-{p.stem}",
+)
 def test_no_module_depends_on_a_backend(path: Path) -> None:
     imported = {
         name.split(".")[0]
@@ -202,7 +206,7 @@ def test_no_module_depends_on_a_backend(path: Path) -> None:
             [a.name for a in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", "") or ""]
         )
     }
-    assert not imported & {"tensorflow", "jax", "torch"}
+    assert not imported & {"tensorflow", "jax", "torch", "stardist", "csbdeep"}
 
 
 @pytest.mark.slow
@@ -217,7 +221,7 @@ def test_training_runs_on_other_backends(backend: str, tmp_path: Path) -> None:
         "print(generator.paint(draw(9)[1], seed=1).shape)\n"
     )
     here = Path(__file__).parents[1]
-    env = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": f"{here}:{SOURCE.parents[2]}"}
+    env = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": f"{here}:{SOURCE.parents[1]}"}
     run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-2000:]
     assert run.stdout.strip().endswith("(48, 40, 3)")
@@ -253,14 +257,14 @@ def test_a_killed_training_continues_with_the_result_of_one_that_was_not(
     kill: str,
 ) -> None:
     """Killed before the second checkpoint, or between its weights and its history."""
-    from karyoseg.models.stardist import workspace
+    from karyoseg.models.training import workspace
 
     save, write = workspace.Workspace.save, workspace.replace_text
 
-    def dying_save(self: Any, model: Any, rows: list[dict], *, improved: bool) -> None:
+    def dying_save(self: Any, model: Any, rows: list[dict], **options: Any) -> None:
         if len(rows) == 2 and kill == "save":
             raise Killed
-        save(self, model, rows, improved=improved)
+        save(self, model, rows, **options)
 
     def dying_write(path: Path, text: str) -> None:
         if path.name == "history.csv" and text.count("\n") == 3 and kill == "replace_text":
@@ -285,12 +289,12 @@ def test_a_damaged_checkpoint_starts_the_training_anew(
     caplog: pytest.LogCaptureFixture,
     damaged: str,
 ) -> None:
-    from karyoseg.models.stardist.workspace import Workspace
+    from karyoseg.models.training.workspace import Workspace
 
     save = Workspace.save
 
-    def dying_save(self: Any, model: Any, rows: list[dict], *, improved: bool) -> None:
-        save(self, model, rows, improved=improved)
+    def dying_save(self: Any, model: Any, rows: list[dict], **options: Any) -> None:
+        save(self, model, rows, **options)
         raise Killed
 
     with monkeypatch.context() as patch:

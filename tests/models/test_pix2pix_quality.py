@@ -11,6 +11,7 @@ from scipy import ndimage as ndi
 
 from karyoseg.models.pix2pix.quality import Verdict, judge, kernel_distance, texture_features, two_colours
 from karyoseg.models.pix2pix.tiles import Pairs
+from karyoseg.models.pix2pix.visibility import learn_objects
 
 LIMITS = {"max_kid_ratio": 0.8, "min_contrast": 0.5, "max_accuracy": 1.0}
 
@@ -91,6 +92,20 @@ def test_what_cannot_be_judged_fails_and_says_why() -> None:
     assert "synthetic masks hold only objects or only background" in empty.why
     shifted = Pairs(REAL.images, REAL.labels[::-1], REAL.groups)  # as of a presegmentation that found anything
     assert "do not stand out in the real images" in judge(shifted, AGAIN, LIMITS, seed=0).why
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        (REAL.labels, ""),
+        (REAL.labels[::-1], "the objects of the weak masks do not stand out in the real images"),
+        (np.ones_like(REAL.labels), "the weak masks hold only objects or only background"),
+    ],
+)
+def test_what_the_real_images_decide_is_known_before_any_is_generated(labels: np.ndarray, reason: str) -> None:
+    real = Pairs(REAL.images, labels, REAL.groups)
+    assert learn_objects(real, seed=0)[-1] == reason
+    assert reason in judge(real, AGAIN, LIMITS, seed=0).why
 
 
 def test_one_real_image_can_be_judged() -> None:

@@ -11,8 +11,9 @@ import pytest
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.lazy import Lazy
 from karyoseg.models.base import LabelledSamples
+from karyoseg.models.pix2pix import tiles as tiles_module
 from karyoseg.models.pix2pix.condition import N_CHANNELS, encode_labels
-from karyoseg.models.pix2pix.tiles import Tiles, as_rgb, cut, grid, judging_side, orient, take_pairs, tile_side
+from karyoseg.models.pix2pix.tiles import Tiles, cut, grid, judging_side, orient, take_pairs, tile_side
 
 
 def make_tiles(shapes: dict[str, tuple[int, int]], side: int = 16, seed: int = 0, **images: Any) -> Tiles:
@@ -135,7 +136,17 @@ def test_gray_clusters_are_recognised() -> None:
 )
 def test_other_images_are_refused(image: np.ndarray) -> None:
     with pytest.raises(KaryosegError, match=r"field_7.*needed: gray or RGB of 8 bit"):
-        as_rgb(image, "field_7")
+        make_tiles({"field_7": (4, 4)}, field_7=lambda _: image).draw(0)
+
+
+def test_memory_for_decoded_images_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = {"a": (40, 40), "b": (33, 20), "c": (20, 20)}
+    expected = [make_tiles(shapes).draw(position)[0] for position in range(9)]
+    monkeypatch.setattr(tiles_module, "_CACHE_BYTES", 1.0)
+    tight = make_tiles(shapes)
+    for position, image in enumerate(expected):
+        np.testing.assert_array_equal(tight.draw(position)[0], image)
+    assert len(tight._cache._items) == 1
 
 
 def test_labels_of_another_size_are_refused() -> None:

@@ -12,7 +12,7 @@ REMARK = "I0000 00:00:1 port.cc:153] oneDNN custom operations are on. You may se
 
 
 def stderr_of(code: str) -> str:
-    start = "import os\nfrom karyoseg.models.stardist.quiet import _sifted, import_tensorflow\n"
+    start = "import os\nfrom karyoseg.models.quiet import _sifted, import_tensorflow\n"
     env = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     run = subprocess.run([sys.executable, "-c", start + code], env=env, capture_output=True, text=True, check=False)
     return run.stderr

@@ -72,7 +72,7 @@ def assert_same(a: tuple[StarDistSegmenter, pd.DataFrame], b: tuple[StarDistSegm
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, epoch: int, moment: str) -> pytest.MonkeyPatch:
     """Die in an epoch: before its checkpoint, between weights and history, or after."""
-    from karyoseg.models.stardist import workspace
+    from karyoseg.models.training import workspace
 
     save, write = workspace.Workspace.save, workspace.replace_text
 
@@ -124,6 +124,19 @@ def test_a_training_killed_three_times_equals_one_that_was_not(fit: Fit, monkeyp
             with pytest.raises(Killed):
                 fit("killed", **changes)
     assert_same(fit("whole", **changes), fit("killed", **changes))
+
+
+def test_a_training_whose_checkpoint_is_damaged_equals_one_from_the_start(
+    fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        kill_at(patch, 1, "after")
+        with pytest.raises(Killed):
+            fit("damaged", network=DROPOUT)
+    last = tmp_path / "damaged" / "epoch_00001.weights.h5"
+    last.write_bytes(last.read_bytes()[:-100])
+    assert_same(fit("whole", network=DROPOUT), fit("damaged", network=DROPOUT))
+    assert caplog.text.count("this training starts anew") == 1
 
 
 def test_checkpoints_hold_the_state_of_the_optimizer(fit: Fit, tmp_path: Path) -> None:
@@ -205,7 +218,7 @@ def test_changed_data_start_anew(
 
     marks = []
 
-    def note(folder: Path, mark: str) -> None:
+    def note(folder: Path, mark: str, best: str) -> None:
         marks.append(mark)
         raise Killed
 
@@ -230,7 +243,7 @@ def test_early_stopping_keeps_the_best_epoch(
 ) -> None:
     """With a rate that ruins the network after epoch 1, its weights must be those of epoch 1."""
     short = fit("short", epochs=1)
-    monkeypatch.setattr("karyoseg.models.stardist.training.learning_rate", lambda *args: 1.0 if args[2] else 0.001)
+    monkeypatch.setattr("karyoseg.models.training.epochs.learning_rate", lambda *args: 1.0 if args[2] else 0.001)
     with caplog.at_level(logging.INFO):
         stopped = fit("long", epochs=9, early_stopping=2)
     assert stopped[1]["val_loss"].idxmin() == 0
@@ -329,7 +342,9 @@ def test_a_refused_training_leaves_an_unfinished_one_alone(fit: Fit, tmp_path: P
 
 def test_unwritable_workspace_is_a_clear_error(fit: Fit, tmp_path: Path) -> None:
     (tmp_path / "model").write_text("a file")
-    with pytest.raises(KaryosegError, match=r"model: cannot be written .*needed: a writable folder for checkpoints"):
+    with pytest.raises(
+        KaryosegError, match=r"model: cannot be read or written .*needed: a writable folder for checkpoints"
+    ):
         fit()
 
 
@@ -342,7 +357,7 @@ def test_training_curves_are_logged(fit: Fit, tmp_path: Path, name: str) -> None
 
 
 def rates(schedule: dict, epochs: int, losses: list[float] | None = None) -> list[float]:
-    from karyoseg.models.stardist.training import learning_rate
+    from karyoseg.models.training.epochs import learning_rate
 
     losses = losses or [1.0] * epochs
     return [learning_rate(schedule, 0.1, epoch, epochs, losses[:epoch]) for epoch in range(epochs)]

@@ -52,7 +52,7 @@ def test_targets_are_softened_and_blurred_and_know_what_is_not_annotated(disks: 
 
     disks = disks.copy()
     disks[:5] = -1
-    sharp, blurred = foreground_target(disks, 0), foreground_target(disks, 2)
+    sharp, blurred = foreground_target(disks, 0)[..., 0], foreground_target(disks, 2)[..., 0]
     assert set(np.unique(sharp)) == {np.float32(-1), np.float32(20 / 255), np.float32(235 / 255)}
     assert (blurred[:5] == -1).all()
     expected = ndi.gaussian_filter(np.where(disks > 0, 235, 20) / 255, 2, mode="nearest")
@@ -125,6 +125,18 @@ def test_a_saved_model_is_the_same_and_a_finished_training_is_not_repeated(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
+def test_weights_of_another_network_are_refused(fitted: tuple[ForegroundModel, Any], tmp_path: Path) -> None:
+    model, _ = fitted
+    model.save(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(model.config | {"filters": 8}))
+    opened = ForegroundModel.load(tmp_path)
+    for _ in range(2):  # the second image, too
+        with pytest.raises(KaryosegError, match=r"network_0\.weights\.h5: cannot be read .*train_foreground"):
+            opened.predict(np.zeros((8, 8), np.float32))
+
+
+@pytest.mark.slow
 def test_wrong_channels_preparation_and_folders_are_refused(
     fitted: tuple[ForegroundModel, Any], tmp_path: Path
 ) -> None:
@@ -138,7 +150,12 @@ def test_wrong_channels_preparation_and_folders_are_refused(
     model.save(tmp_path / "saved")
     with pytest.raises(KaryosegError, match="same prepared images"):
         open_foreground(str(tmp_path / "saved"), Other())  # type: ignore[arg-type]
-    (tmp_path / "saved" / "network_1.weights.h5").unlink()
+    weights = tmp_path / "saved" / "network_1.weights.h5"
+    content = weights.read_bytes()
+    weights.write_bytes(content[: len(content) // 2])
+    with pytest.raises(KaryosegError, match=r"network_1\.weights\.h5: cannot be read .*train_foreground"):
+        ForegroundModel.load(tmp_path / "saved")
+    weights.unlink()
     with pytest.raises(KaryosegError, match=r"network_1\.weights\.h5 missing"):
         ForegroundModel.load(tmp_path / "saved")
     (tmp_path / "saved" / "config.json").write_text(json.dumps({"n_rays": 32}))

@@ -145,8 +145,8 @@ class TrainParams(Params):
     """Validation patches; null takes one per validation image (train_n_val_patches)."""
     cache_gb: float = Field(default=1.0, ge=0)
     """Memory for decoded training samples [GB] (in place of train_sample_cache)."""
-    workers: int = Field(default=1, ge=1)
-    """Threads that prepare batches."""
+    workers: int = Field(default=2, ge=1)
+    """Threads that prepare batches; two at least."""
     precision: Literal["auto", "f32", "bf16", "f16"] = "auto"
     """Numbers the hidden layers calculate with; `auto` takes 16 bit where processor or GPU are faster with them."""
     xla: bool = False

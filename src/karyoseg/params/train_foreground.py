@@ -39,8 +39,8 @@ class TrainForegroundParams(Params):
     """Stop after so many epochs without a better validation loss; 0 never stops early."""
     cache_gb: float = Field(default=1.0, ge=0)
     """Memory for decoded training samples [GB]."""
-    workers: int = Field(default=1, ge=1)
-    """Threads that prepare batches."""
+    workers: int = Field(default=2, ge=1)
+    """Threads that prepare batches; two at least."""
     seed: int = Field(default=42, ge=0)
     """Seed of weights and patches; each further network has the next."""
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.models.pix2pix.condition import N_CHANNELS, encode_labels
-from karyoseg.models.stardist.quiet import import_tensorflow
+from karyoseg.models.quiet import import_tensorflow
+from karyoseg.models.training.dropout import seed_dropout
 
 if TYPE_CHECKING:  # Keras is imported only when it is needed
     import keras
@@ -105,7 +106,7 @@ class StyleGenerator:
         weights = self.directory / WEIGHTS
         try:
             network.load_weights(str(weights))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise _damaged(weights, error) from error
         return network
 
@@ -154,8 +155,9 @@ class StyleGenerator:
 
 
 def _damaged(path: Path, error: Exception) -> KaryosegError:
+    reason = str(error).partition("\n")[0]  # Keras goes on for pages
     return KaryosegError(
-        f"{path}: cannot be read ({error}); needed: the file as style_transfer wrote it. Delete its folder and run "
+        f"{path}: cannot be read ({reason}); needed: the file as style_transfer wrote it. Delete its folder and run "
         f"style_transfer again."
     )
 
@@ -191,22 +193,6 @@ def import_keras() -> None:
     if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
         import_tensorflow()
     import keras  # noqa: F401
-
-
-def seed_dropout(network: keras.Model, seed: int, step: int = 0) -> None:
-    """Set the random state of dropout.
-
-    Parameters
-    ----------
-    network : keras.Model
-        Network.
-    seed, step : int
-        Equal values drop the same.
-    """
-    for index, layer in enumerate(network.layers):
-        generator = getattr(layer, "seed_generator", None)
-        if generator is not None:
-            generator.state.assign([(seed + index) % 2**32, step])
 
 
 def paint(

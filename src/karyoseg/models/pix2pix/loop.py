@@ -17,11 +17,13 @@ from karyoseg.core.errors import KaryosegError
 from karyoseg.core.progress import Progress, duration
 from karyoseg.models.pix2pix.adversarial import ConstantThenLinear, Pix2Pix
 from karyoseg.models.pix2pix.condition import N_CHANNELS, encode_labels
-from karyoseg.models.pix2pix.generate import SAMPLES, build_network, from_uint8, paint, seed_dropout
+from karyoseg.models.pix2pix.generate import SAMPLES, build_network, from_uint8, paint
 from karyoseg.models.pix2pix.networks import build_discriminator
 from karyoseg.models.pix2pix.sheets import sample_sheet
 from karyoseg.models.pix2pix.tiles import Tiles
-from karyoseg.models.stardist.workspace import Workspace
+from karyoseg.models.training.dropout import seed_dropout
+from karyoseg.models.training.patches import LEAST_WORKERS
+from karyoseg.models.training.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -30,15 +32,11 @@ _TIMED = range(3, 13)  # steps
 _SHOWN = 4  # tiles on a sample sheet
 
 
-class DamagedCheckpointError(Exception):
-    """The weights of a checkpoint cannot be read back."""
-
-
 class _Pairs(keras.utils.PyDataset):
     """Batches of conditions and images."""
 
     def __init__(self, tiles: Tiles, config: Mapping[str, Any], batch_size: int, steps: int):
-        super().__init__()
+        super().__init__(workers=LEAST_WORKERS)
         self._tiles, self._config = tiles, config
         self._batch_size, self._steps = batch_size, steps
         #: Set by the training loop.
@@ -108,7 +106,7 @@ class _Loop(keras.callbacks.Callback):
             )
         self.rows.append({"epoch": epoch + 1, "step": step, **values, "seconds": time.monotonic() - self._started})
         self._draw_samples(step)
-        self._workspace.save(self.model, self.rows, improved=False)
+        self._workspace.save(self.model, self.rows)
         losses = ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in values.items())
         logger.info("%s: step %d of %d, %s", self._name, step, self.params["epochs"] * len(self._pairs), losses)
 
@@ -152,17 +150,17 @@ def run_training(
         The trained generator.
     history : DataFrame
         One row per checkpoint: epoch, step, losses, seconds.
-
-    Raises
-    ------
-    DamagedCheckpointError
-        If a checkpoint cannot be read back.
     """
     total = options["constant_steps"] + options["decay_steps"]
     rounds = max(1, round(total / options["checkpoint_steps"]))
     steps = -(-total // rounds)
     model = _build(config, options)
-    rows = _resume(model, workspace, tiles, config)
+    model.build((1, tiles.side, tiles.side, N_CHANNELS[config["condition"]]))
+    rows = workspace.load_last(model)
+    if rows:
+        logger.info("%s continues after step %d", workspace.folder.name, rows[-1]["step"])
+    else:
+        shutil.rmtree(workspace.folder / SAMPLES, ignore_errors=True)
     pairs = _Pairs(tiles, config, options["batch_size"], steps)
     loop = _Loop(pairs, tiles, config, workspace, options, rows)
     if len(rows) < rounds:
@@ -181,24 +179,3 @@ def _build(config: dict[str, Any], options: Mapping[str, Any]) -> Pix2Pix:
     rate = ConstantThenLinear(options["learning_rate"], options["constant_steps"], options["decay_steps"])
     model.compile(keras.optimizers.Adam(rate, *_BETAS), jit_compile=keras.backend.backend() == "jax")
     return model
-
-
-def _resume(model: Pix2Pix, workspace: Workspace, tiles: Tiles, config: Mapping[str, Any]) -> list[dict]:
-    """Bring the model to its last checkpoint, if there is one; return the rows of the history."""
-    try:
-        history = workspace.history()
-        if history.isna().to_numpy().any():
-            raise ValueError("its history has gaps")
-        rows: list[Any] = history.astype({"step": int}).to_dict("records") if len(history) else []
-        if rows:
-            shape = (1, tiles.side, tiles.side)
-            model.build((*shape, N_CHANNELS[config["condition"]]))
-            model.optimizer.build(model.trainable_variables)
-            model.load_weights(str(workspace.weights_after(len(rows))))
-    except (OSError, ValueError, KeyError) as error:
-        raise DamagedCheckpointError(str(error)) from error
-    if rows:
-        logger.info("%s continues after step %d", workspace.folder.name, rows[-1]["step"])
-    else:
-        shutil.rmtree(workspace.folder / SAMPLES, ignore_errors=True)
-    return rows

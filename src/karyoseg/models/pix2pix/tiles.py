@@ -7,47 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
+from karyoseg.core.conversions import as_rgb8
 from karyoseg.core.errors import KaryosegError
 from karyoseg.models.base import LabelledSamples
+from karyoseg.models.training.samples import SampleCache, in_turn
 
-_COLOURS = 3
-_CACHED = 32  # decoded samples
+_CHANNELS = 1, 3  # gray, RGB
+_CACHE_BYTES = 1e9  # of decoded samples: an image of 36 megapixels takes a quarter
 _JUDGED = range(4, 257)  # tiles
 _LEAST_SIDE = 32  # of tiles that are judged [px]
 Shapes = Mapping[str, tuple[int, int]]
-
-
-def as_rgb(image: np.ndarray, name: str) -> np.ndarray:
-    """Bring a gray or RGB image of 8 bit to three channels.
-
-    Parameters
-    ----------
-    image : (Y, X), (Y, X, 1) or (Y, X, 3) uint8 ndarray
-        Image.
-    name : str
-        For the message.
-
-    Returns
-    -------
-    (Y, X, 3) uint8 ndarray
-        Gray as three equal channels.
-
-    Raises
-    ------
-    KaryosegError
-        If it is anything else.
-    """
-    gray = image[..., None] if image.ndim == 2 else image  # noqa: PLR2004
-    if image.dtype != np.uint8 or gray.ndim != 3 or gray.shape[-1] not in (1, _COLOURS):  # noqa: PLR2004
-        raise KaryosegError(
-            f"style image {name}: {image.dtype} of shape {image.shape}; needed: gray or RGB of 8 bit. "
-            f"Run presegment again, which converts images."
-        )
-    return np.broadcast_to(gray, (*gray.shape[:2], _COLOURS)) if gray.shape[-1] == 1 else gray
 
 
 def grid(shape: tuple[int, int], side: int) -> list[tuple[int, int]]:
@@ -197,18 +169,7 @@ class Tiles:
         self.side = side
         self.places = [Tile(key, y, x) for key in samples.ids for y, x in grid(shapes[key], side)]
         self._seed = seed
-
-        @lru_cache(_CACHED)
-        def read(key: str) -> tuple[np.ndarray, np.ndarray]:
-            image, labels = as_rgb(samples.images[key](), key), samples.labels[key]()
-            if image.shape[:2] != labels.shape:
-                raise KaryosegError(
-                    f"style sample {key}: image {image.shape[:2]}, labels {labels.shape}; needed: the same size. "
-                    f"Run presegment again."
-                )
-            return image, labels
-
-        self._read = read
+        self._cache = SampleCache(samples, _CACHE_BYTES)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -240,10 +201,8 @@ class Tiles:
         labels : (side, side) integer ndarray
             Its labels.
         """
-        n = len(self.places)
-        order = np.random.default_rng((self._seed, 0, position // n)).permutation(n)
         rng = np.random.default_rng((self._seed, 1, position))
-        place = self.places[order[position % n]]
+        place = in_turn(self.places, self._seed, position)
         shape = self._read(place.id)[1].shape
         moved = np.array([place.y, place.x]) + rng.integers(-(self.side // 2), self.side // 2 + 1, size=2)
         y, x = np.clip(moved, 0, np.maximum(np.array(shape) - self.side, 0)).tolist()
@@ -253,7 +212,21 @@ class Tiles:
 
     def _cut(self, key: str, corner: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         image, labels = self._read(key)
-        return cut(image, corner, self.side), cut(labels, corner, self.side)
+        return as_rgb8(cut(image, corner, self.side)), cut(labels, corner, self.side)
+
+    def _read(self, key: str) -> tuple[np.ndarray, np.ndarray]:
+        image, labels, _ = self._cache[key]
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] not in _CHANNELS:  # noqa: PLR2004
+            raise KaryosegError(
+                f"style image {key}: {image.dtype} of shape {image.shape}; needed: gray or RGB of 8 bit. "
+                f"Run presegment again, which converts images."
+            )
+        if image.shape[:2] != labels.shape:
+            raise KaryosegError(
+                f"style sample {key}: image {image.shape[:2]}, labels {labels.shape}; needed: the same size. "
+                f"Run presegment again."
+            )
+        return image, labels
 
 
 def judging_side(shapes: Shapes, side: int) -> int:

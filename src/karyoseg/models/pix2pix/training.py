@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -21,7 +20,7 @@ from karyoseg.core.runs.provenance import package_versions
 from karyoseg.models.base import LabelledSamples
 from karyoseg.models.pix2pix.generate import CONFIG, TRAINING, WEIGHTS, StyleGenerator, import_keras
 from karyoseg.models.pix2pix.tiles import Shapes, Tiles, tile_side
-from karyoseg.models.stardist.workspace import Workspace
+from karyoseg.models.training.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +60,7 @@ def _train(
     if _is_finished(folder, mark):
         return StyleGenerator.load(folder)
     import_keras()
-    from karyoseg.models.pix2pix.loop import DamagedCheckpointError, run_training
+    from karyoseg.models.pix2pix.loop import run_training
 
     stride = 2 ** options["generator"]["depth"]
     tiles = Tiles(samples, shapes, tile_side(shapes, options["tile_size"], 2 * stride), options["seed"])
@@ -80,14 +79,8 @@ def _train(
         tiles.side,
         options["constant_steps"] + options["decay_steps"],
     )
-    try:
-        workspace = Workspace(folder, mark)
-        network, history = run_training(tiles, config, workspace, options)
-    except (DamagedCheckpointError, json.JSONDecodeError, KeyError) as error:
-        logger.warning("%s: its checkpoint cannot be read (%s); this training starts anew", folder, error)
-        shutil.rmtree(folder)
-        workspace = Workspace(folder, mark)
-        network, history = run_training(tiles, config, workspace, options)
+    workspace = Workspace(folder, mark)
+    network, history = run_training(tiles, config, workspace, options)
     facts = {
         "fingerprint": mark,
         "cluster": folder.name,

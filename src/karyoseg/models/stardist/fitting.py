@@ -25,13 +25,15 @@ from karyoseg.models import model_folder
 from karyoseg.models.base import Augment, LabelledSamples
 from karyoseg.models.stardist.checks import check_samples
 from karyoseg.models.stardist.contrast import contrast_facts
+from karyoseg.models.stardist.folder import WEIGHTS
 from karyoseg.models.stardist.network import all_gpus, build, open_folder
-from karyoseg.models.stardist.patches import PatchStream, TargetSpec
 from karyoseg.models.stardist.precision import choose_precision
 from karyoseg.models.stardist.pretrained import pretrained_folder
+from karyoseg.models.stardist.targets import TargetSpec
 from karyoseg.models.stardist.thresholds import Thresholds, search_thresholds
 from karyoseg.models.stardist.training import run_training
-from karyoseg.models.stardist.workspace import Workspace
+from karyoseg.models.training.patches import PatchStream, Targets
+from karyoseg.models.training.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +105,7 @@ def fit(
     sizes = check_samples(train, validation, options)
     donor = _donor(options)
     data = fingerprint(_content(train), _content(validation))
-    workspace = Workspace(directory, _identity(data, options, donor))
+    workspace = Workspace(directory, _identity(data, options, donor), WEIGHTS)
     keras.utils.set_random_seed(options["seed"])
     precision, devices = choose_precision(options["precision"]), all_gpus()
     with devices.scope():
@@ -189,15 +191,16 @@ def _streams(
     validation: LabelledSamples,
     augment: Augment | None,
     options: Mapping[str, Any],
-) -> tuple[PatchStream, tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]]:
+) -> tuple[PatchStream, tuple[np.ndarray, Targets]]:
     config = network.config
     crop = config.train_completion_crop if config.train_shape_completion else 0
     spec = TargetSpec(config.n_rays, tuple(config.grid), crop, bool(options["use_gpu"]))
     patch_size = (options["patch_size"][0], options["patch_size"][1])
     stream = PatchStream(
         train,
-        spec,
+        spec.targets,
         patch_size=patch_size,
+        crop=crop,
         batch_size=options["batch_size"],
         steps=options["steps_per_epoch"],
         foreground=options["foreground_only"],
@@ -209,8 +212,9 @@ def _streams(
     n_val = options["n_val_patches"] or min(len(validation.ids), _MAX_VAL_PATCHES)
     fixed = PatchStream(
         validation,
-        spec,
+        spec.targets,
         patch_size=patch_size,
+        crop=crop,
         batch_size=n_val,
         steps=1,
         foreground=options["foreground_only"],

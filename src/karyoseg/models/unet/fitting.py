@@ -4,52 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import pandas as pd
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.lazy import fingerprint
 from karyoseg.models.base import Augment, LabelledSamples
-from karyoseg.models.stardist.patches import PatchStream, TargetSpec
-from karyoseg.models.stardist.training import run_epochs
-from karyoseg.models.stardist.workspace import Workspace
+from karyoseg.models.training.epochs import run_epochs
+from karyoseg.models.training.patches import PatchStream
+from karyoseg.models.training.workspace import Workspace
 from karyoseg.models.unet.network import build_unet, foreground_target, jaccard_loss
 
 logger = logging.getLogger(__name__)
 
 BEST = "best.weights.h5"
 _MOST_VALIDATION_PATCHES = 64
-_UNUSED = TargetSpec(n_rays=1, grid=(1, 1))  # of the polygons of StarDist
 _NO_EFFECT = {"name", "workspace", "workers", "cache_gb", "test_time", "sigmas"}
-
-
-class ForegroundStream(PatchStream):
-    """Batches of augmented patches with maps of their foreground.
-
-    Parameters
-    ----------
-    samples : LabelledSamples
-        Training samples.
-    sigma : float
-        Blur of the maps [px].
-    **options : object
-        See :class:`karyoseg.models.stardist.patches.PatchStream`.
-    """
-
-    def __init__(self, samples: LabelledSamples, sigma: float, **options: Any):
-        super().__init__(samples, _UNUSED, **options)
-        self._sigma = sigma
-
-    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[override]
-        """Return images ``(B, Y, X, C)`` and maps ``(B, Y, X, 1)`` of one batch."""
-        first = (self.epoch * self._steps + step) * self._batch_size
-        pairs = [self.patch(first + i) for i in range(self._batch_size)]
-        maps = [foreground_target(labels, self._sigma) for _, labels in pairs]
-        return np.stack([image for image, _ in pairs]), np.stack(maps)[..., None]
 
 
 def fit_networks(
@@ -106,10 +80,11 @@ def fit_networks(
         form = options["n_channels"], options["depth"], options["filters"]
         network = build_unet(*form)
         network.compile(keras.optimizers.Adam(options["learning_rate"]), jaccard_loss)
+        make_targets = partial(foreground_target, sigma=sigma)
         size = {"patch_size": options["patch_size"], "cache_bytes": 1e9 * options["cache_gb"]}
-        stream = ForegroundStream(
+        stream = PatchStream(
             train,
-            sigma,
+            make_targets,
             batch_size=options["batch_size"],
             steps=options["steps_per_epoch"],
             augment=augment,
@@ -118,7 +93,7 @@ def fit_networks(
             **size,
         )
         n_patches = min(len(validation.ids), _MOST_VALIDATION_PATCHES)
-        known = ForegroundStream(validation, sigma, batch_size=n_patches, steps=1, seed=options["seed"], **size)[0]
+        known = PatchStream(validation, make_targets, batch_size=n_patches, steps=1, seed=options["seed"], **size)[0]
         schedule = {"schedule": {"name": "cosine", "warmup_epochs": 0, "final_fraction": 0.01}, "loggers": []}
         history = run_epochs(network, stream, known, workspace, {**options, **schedule, "seed": seed})
         histories.append(history.assign(network=index, sigma=sigma))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import h5py
 import numpy as np
 import pandas as pd
 
@@ -18,7 +19,7 @@ from karyoseg.core.io.files import replace_text, replacing
 from karyoseg.core.preparation import Preparation
 from karyoseg.core.tiling import choose_tiles, cut_tiles
 from karyoseg.models.base import Augment, LabelledSamples
-from karyoseg.models.stardist.quiet import import_tensorflow
+from karyoseg.models.quiet import import_tensorflow
 
 if TYPE_CHECKING:  # Keras is imported only when it is needed
     import keras
@@ -88,6 +89,11 @@ class ForegroundModel:
                 f"{directory}: no foreground model there ({error}); needed: a folder that train_foreground wrote. Run "
                 f"`kedro run --pipeline train_foreground`, or give another path."
             ) from error
+        for name in _weights(config):
+            try:
+                h5py.File(directory / name).close()
+            except OSError as error:
+                raise _damaged(directory / name, error) from error
         return cls(directory, config, training)
 
     def save(self, directory: Path) -> None:
@@ -157,14 +163,19 @@ class ForegroundModel:
         """The networks, ready to run; opened on first use."""
         with _OPENING:  # several images may ask at the same time
             if not self._networks:
-                import_tensorflow()
-                from karyoseg.models.unet.network import build_unet
-
-                for name in _weights(self.config):
-                    network = build_unet(self.config["n_channels"], self.config["depth"], self.config["filters"])
-                    network.load_weights(str(self.directory / name))
-                    self._networks.append(network)
+                self._networks = [self._open(self.directory / name) for name in _weights(self.config)]
             return self._networks
+
+    def _open(self, weights: Path) -> keras.Model:
+        import_tensorflow()
+        from karyoseg.models.unet.network import build_unet
+
+        network = build_unet(self.config["n_channels"], self.config["depth"], self.config["filters"])
+        try:
+            network.load_weights(str(weights))
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise _damaged(weights, error) from error
+        return network
 
     def predict(self, image: np.ndarray) -> np.ndarray:
         """Map the foreground of an image: the mean over the networks and, if the model says so, over flipped images.
@@ -225,3 +236,11 @@ class ForegroundModel:
 
 def _weights(config: Mapping[str, Any]) -> list[str]:
     return [WEIGHTS.format(index) for index in range(len(config["sigmas"]))]
+
+
+def _damaged(path: Path, error: Exception) -> KaryosegError:
+    reason = str(error).partition("\n")[0]  # Keras goes on for pages
+    return KaryosegError(
+        f"{path}: cannot be read ({reason}); needed: the file as train_foreground wrote it. Run `kedro run "
+        f"--pipeline train_foreground` again, or give another path."
+    )

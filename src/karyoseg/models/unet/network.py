@@ -93,10 +93,10 @@ def foreground_target(labels: np.ndarray, sigma: float) -> np.ndarray:
 
     Returns
     -------
-    (Y, X) float32 ndarray
+    (Y, X, 1) float32 ndarray
         0.08 in the background, 0.92 in objects, between them near their borders; -1 where not annotated.
     """
     target = np.where(labels > 0, _HIGH, _LOW).astype(np.float32)
     if sigma:
         target = ndi.gaussian_filter(target, sigma, mode="nearest")
-    return np.where(labels < 0, np.float32(_UNKNOWN), target)
+    return np.where(labels < 0, np.float32(_UNKNOWN), target)[..., None]

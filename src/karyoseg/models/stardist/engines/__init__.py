@@ -15,8 +15,8 @@ import numpy as np
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.runs.hardware import nvidia_gpus
+from karyoseg.models.quiet import import_tensorflow
 from karyoseg.models.stardist.architecture import Geometry
-from karyoseg.models.stardist.quiet import import_tensorflow
 
 # With this package OpenVINO asks for consent in the terminal and reports imports to its maker; without it, it is quiet.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

@@ -29,7 +29,8 @@ def import_tensorflow() -> None:
     """Import TensorFlow, which takes seconds the first time; TF_CPP_MIN_LOG_LEVEL=0 shows all it says."""
     if "tensorflow" in sys.modules:
         return
-    silent = os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3"
+    # TensorFlow reads it when it is imported. Its errors also come as exceptions; its log calls remarks errors, too.
+    silent = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "3"
     with _sifted() if silent else contextlib.nullcontext():
         import tensorflow  # noqa: F401
 

@@ -1,0 +1,1 @@
+"""What trainings of all networks share: samples in memory, patches, epochs, checkpoints."""
