@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage as ndi
 
 from karyoseg.core.absorption import background_brightness, may_absorb, optical_density, white_level
 
@@ -18,6 +19,20 @@ def test_bright_backgrounds_are_seen_whatever_the_type(disks: np.ndarray, dtype:
         dark = np.where(disks > 0, 60, 220).astype(dtype) * dtype(scale)
         assert may_absorb(dark)
         assert not may_absorb(dark.max() - dark)
+
+
+@pytest.mark.parametrize("blur", [0, 1, 3])
+@pytest.mark.parametrize("form", ["16 bit", "8 bit", "float"])
+def test_noise_absorbs_no_light(form: str, blur: float, rng: np.random.Generator) -> None:
+    noise = ndi.gaussian_filter(rng.normal(0, 1, (300, 300)), blur)
+    noise /= noise.std()
+    image = {
+        "16 bit": (1000 + 28 * noise).astype(np.uint16),
+        "8 bit": (20 + 3 * noise).astype(np.uint8),
+        "float": noise.astype(np.float32),
+    }[form]
+    assert background_brightness(image) > 0.4
+    assert not may_absorb(image)
 
 
 def test_large_images_are_judged_by_some_pixels(disks: np.ndarray) -> None:

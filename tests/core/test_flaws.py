@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from scipy import ndimage as ndi
 
-from karyoseg.core.flaws import blur_against_noise, content, hot_limits, least_span, noise_level, remove_hot_pixels
+from karyoseg.core.flaws import (
+    blur_against_noise,
+    content,
+    hot_limits,
+    least_span,
+    noise_level,
+    remove_hot_pixels,
+    sampled_range,
+    signal_range,
+    without_margins,
+)
 from karyoseg.core.synthetic import SAMPLE_CLASSES, draw_scene, render_scene
 
 
@@ -64,6 +74,36 @@ def test_margins_of_any_value_are_left_out(rng: np.random.Generator) -> None:
         padded = np.pad(image, ((5, 0), (7, 9)), constant_values=value)
         assert content(padded) == (slice(5, 35), slice(7, 47))
     assert content(np.zeros((4, 6))) == (slice(0, 4), slice(0, 6))
+
+
+def test_a_background_of_one_value_is_no_margin(rng: np.random.Generator) -> None:
+    nucleus = np.pad(np.hypot(*np.mgrid[-20:21, -20:21]) < 20, 50) * np.uint8(90)
+    assert without_margins(nucleus) is nucleus
+    camera = rng.integers(1, 200, (30, 40), dtype=np.uint8)
+    assert without_margins(np.pad(camera, ((5, 0), (7, 9)))).shape == (30, 40)
+    colour = np.stack([camera] * 3, axis=-1)
+    assert without_margins(np.pad(colour, ((5, 5), (0, 9), (0, 0)))).shape == (30, 40, 3)
+
+
+@pytest.mark.parametrize("side", [6, 20, 25])
+@pytest.mark.parametrize("level", [900, 20000])
+def test_few_bright_pixels_set_the_range(level: float, side: int, rng: np.random.Generator) -> None:
+    field = rng.normal(100, 5, (600, 600))
+    usual = sampled_range(field)
+    assert signal_range(field, usual, 5) == usual
+    field[200 : 200 + side, 300 : 300 + side] = level
+    low, high = signal_range(field, sampled_range(field), 5)
+    assert low == pytest.approx(usual[0], rel=0.01)
+    assert high == pytest.approx(level, rel=0.01)
+
+
+def test_what_is_brighter_than_many_nuclei_does_not_set_the_range(rng: np.random.Generator) -> None:
+    field = rng.normal(100, 5, (300, 300))
+    field[::20, :] = 400  # 5 % of the pixels
+    field[50:58, 60:68] = 20_000
+    usual = sampled_range(field)
+    assert usual[1] == pytest.approx(400, abs=1)
+    assert signal_range(field, usual, 5) == usual
 
 
 @pytest.mark.parametrize("sigma", [2.0, 10.0, 50.0])

@@ -34,7 +34,7 @@ def test_a_right_scale_is_tried_once() -> None:
     assert tried == [2.2]
 
 
-@pytest.mark.parametrize("again", [[], [200.0] * 5])
+@pytest.mark.parametrize("again", [[], [200.0] * 5, [100.0]])
 def test_a_correction_that_makes_it_no_better_is_not_taken(again: list[float]) -> None:
     assert check_scale(lambda scale: np.array([14.0] * 5 if scale == 1 else again), 1.0, target=28) == 1.0
 

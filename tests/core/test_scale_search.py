@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from karyoseg.core.scale_search import busiest_part, certainty
+from karyoseg.core.blocks.grid import Objects
+from karyoseg.core.scale_search import busiest_part, certainty, search_scale
 
 
 def test_sure_objects_of_the_size_looked_for_count_most() -> None:
@@ -29,3 +31,24 @@ def test_the_busiest_part_holds_what_there_is() -> None:
     assert x.start <= 1200
     assert image[y, x].sum() == image.sum()
     assert busiest_part(np.eye(30)) == np.s_[0:1024, 0:1024]
+
+
+def test_a_smaller_part_can_be_wanted() -> None:
+    image = np.zeros((300, 400))
+    image[200:240, 40:80] = 1 + np.eye(40)
+    y, x = busiest_part(image, 100)
+    assert image[y, x].sum() == image.sum()
+    assert image[y, x].shape == (100, 100)
+
+
+@pytest.mark.parametrize(
+    ("number", "sure", "found"), [(9, 0.9, True), (2, 0.95, False), (9, 0.7, False), (0, 0, False)]
+)
+def test_another_scale_is_taken_if_several_objects_are_certain_there(number: int, sure: float, found: bool) -> None:
+    def find(scale: float) -> Objects:
+        n = number if scale == 0.5 else min(number, 1)
+        angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+        circle = 20 * np.stack([np.sin(angles), np.cos(angles)])
+        return Objects(np.zeros((n, 2)), np.full(n, sure), np.repeat(circle[np.newaxis], n, axis=0))
+
+    assert search_scale(find, target=20) == (0.5 if found else None)

@@ -80,6 +80,21 @@ def test_estimate_ignores_hot_pixels_and_margins(rng: np.random.Generator) -> No
     assert estimate_diameter(np.pad(image + 900, 200)) == pytest.approx(expected, rel=0.05)
 
 
+@pytest.mark.parametrize("diameter", [16, 40, 100])
+def test_estimate_of_one_nucleus_on_a_background_of_one_value(diameter: int) -> None:
+    y, x = np.mgrid[:300, :300]
+    disk = np.clip((diameter / 2 + 0.5 - np.hypot(y - 140, x - 170)) * 180, 0, 180).astype(np.uint8)
+    assert estimate_diameter(disk) == pytest.approx(diameter, rel=0.2)
+
+
+@pytest.mark.parametrize("brightness", [2000, 20000])
+def test_estimate_of_one_nucleus_in_a_large_noisy_field(brightness: float, rng: np.random.Generator) -> None:
+    y, x = np.mgrid[:768, :768]
+    disk = 1 / (1 + np.exp(np.hypot(y - 300, x - 400) - 15))
+    field = (200 + rng.normal(0, 10, disk.shape) + brightness * disk).astype(np.uint16)
+    assert estimate_diameter(field) == pytest.approx(30, rel=0.25)
+
+
 @pytest.mark.parametrize(("diameter", "noise"), [(4, 0.01), (5, 0.01), (16, 0.25), (40, 0.35)])
 def test_estimate_of_tiny_and_of_dim_nuclei(diameter: int, noise: float) -> None:
     image = draw_disks(diameter, 256, touching=False, noise=noise, gradient=0, seed=diameter)

@@ -108,6 +108,17 @@ def test_models_that_know_dark_nuclei_see_images_as_they_are_at_the_surest_size(
     assert model.plan(image, facts=ImageFacts(contrast="bright"))[1] == 4
 
 
+def test_dark_nuclei_of_natural_sizes_are_seen_as_they_are(
+    model: StarDistSegmenter, scene: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    natural = {"share_dark": 1.0, "preparation": model.training["preparation"] | {"rescale": {"name": "none"}}}
+    monkeypatch.setattr(model, "training", model.training | natural)
+    monkeypatch.setattr(model, "_scale", lambda *_: 4.0)  # an estimate without meaning
+    dark = stained(scene[0])
+    assert model.plan(dark) == (model.preparation, 1.0)
+    assert model.plan(dark, scale=0.5)[1] == 0.5
+
+
 def test_models_that_do_not_say_what_they_know_see_images_as_they_are(
     model: StarDistSegmenter, scene: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage as ndi
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.metrics import match_table
@@ -14,6 +15,7 @@ from karyoseg.core.size import median_diameter
 from karyoseg.core.synthetic import NucleiScene, render_scene
 from karyoseg.models import load_segmenter
 from karyoseg.models.base import Segmenter
+from karyoseg.models.whole_image import segment_image
 
 SCENE = NucleiScene(shape=(256, 256), n_nuclei=25, diameter=24, bit_depth=16, offset=300, exposure=0.1, photons=400)
 
@@ -40,6 +42,51 @@ def test_an_empty_field_of_camera_noise_has_no_objects(model: Segmenter, photons
     for seed in range(3):
         image, _ = render_scene(dark, np.random.default_rng(seed))
         assert segment(model, image).max() <= 1
+
+
+@pytest.mark.parametrize("blur", [0.0, 1.0])
+@pytest.mark.parametrize("level", [(1000, 28, np.uint16), (20, 3, np.uint8), (0, 1, np.float32)])
+def test_noise_that_neighbours_share_is_no_stain(
+    model: Segmenter, level: tuple[float, float, type], blur: float, rng: np.random.Generator
+) -> None:
+    noise = ndi.gaussian_filter(rng.normal(0, 1, (300, 300)), blur)
+    offset, spread, dtype = level
+    image = (offset + spread * noise / noise.std()).astype(dtype)
+    found, recipe = segment_image(model, image, facts=ImageFacts())
+    assert recipe.white is None
+    assert found.labels.max() <= 1
+
+
+@pytest.mark.parametrize("diameter", [20, 40, 80, 120])
+def test_one_nucleus_on_a_background_of_one_value_is_found(model: Segmenter, diameter: int) -> None:
+    y, x = np.mgrid[:300, :300]
+    truth = (np.hypot(y - 140, x - 160) < diameter / 2).astype(np.int32)
+    image = (150 * np.clip(diameter / 2 + 1 - np.hypot(y - 140, x - 160), 0, 1)).astype(np.uint8)
+    assert f1(truth, segment(model, image)) == 1
+
+
+@pytest.mark.parametrize("brightness", [2000, 20000])
+@pytest.mark.parametrize("diameter", [20, 30])
+def test_one_nucleus_in_a_large_field_has_its_outline(
+    model: Segmenter, diameter: int, brightness: float, rng: np.random.Generator
+) -> None:
+    y, x = np.mgrid[:768, :768]
+    distance = np.hypot(y - 300, x - 400) - diameter / 2
+    image = (200 + rng.normal(0, 10, distance.shape) + brightness / (1 + np.exp(distance))).astype(np.uint16)
+    found = segment(model, image)
+    assert found.max() == 1
+    truth = distance <= 0
+    assert np.logical_and(found, truth).sum() / np.logical_or(found, truth).sum() > 0.75
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_scale_bar_does_not_set_the_size(model: Segmenter, seed: int) -> None:
+    scene = replace(SCENE, shape=(400, 400), n_nuclei=20, diameter=30)
+    image, labels = render_scene(scene, np.random.default_rng(seed))
+    image //= 8
+    image[380:388, 280:380] = 4 * image.max()
+    labels[380:388, 280:380] = 0
+    assert f1(labels, segment(model, image)) > 0.7
 
 
 def test_hot_pixels_and_margins_do_not_matter(model: Segmenter, rng: np.random.Generator) -> None:

@@ -13,6 +13,12 @@ import numpy as np
 #: decide.
 _BRIGHT = 0.45
 
+#: What absorbs takes away at least this share of the light. All of 97 images of tissue and brightfield have 0.43; noise
+#: on a camera's offset has less.
+_LEAST_ABSORPTION = 0.3
+#: And light that nothing absorbs is bright, where the grey values tell: in these images 0.41 of the range of 8 bit.
+_LEAST_LIGHT = 0.3 * 255
+
 _PERCENTILES = (0.1, 99.9)
 _STEPS = 255  # grey values that are told apart
 _LOOKED_AT = 256  # px a side
@@ -38,8 +44,7 @@ def background_brightness(gray: np.ndarray) -> float:
     >>> background_brightness(image), background_brightness(255 - image)
     (0.0, 1.0)
     """
-    step = -(-max(gray.shape) // _LOOKED_AT)
-    some = gray[::step, ::step].astype(np.float32)
+    some = _some(gray)
     low, high = np.percentile(some, _PERCENTILES)
     if low == high:  # nearly empty
         low, high = some.min(), some.max()
@@ -52,9 +57,13 @@ def may_absorb(gray: np.ndarray) -> bool:
     Parameters
     ----------
     gray : (Y, X) ndarray
-        Image of any real dtype.
+        Image of any real dtype; grey values are amounts of light.
     """
-    return background_brightness(gray) > _BRIGHT
+    if background_brightness(gray) <= _BRIGHT:
+        return False
+    low, middle, high = np.percentile(_some(gray), (_PERCENTILES[0], 50, _PERCENTILES[1]))
+    lit = gray.dtype != np.uint8 or middle >= _LEAST_LIGHT
+    return bool(lit and 0 <= low <= (1 - _LEAST_ABSORPTION) * high)
 
 
 def white_level(image: np.ndarray, gray: np.ndarray) -> float:
@@ -74,9 +83,14 @@ def white_level(image: np.ndarray, gray: np.ndarray) -> float:
     """
     if image.dtype == np.uint8:
         return 255.0
-    step = -(-max(gray.shape) // _LOOKED_AT)
-    level = float(np.percentile(gray[::step, ::step].astype(np.float32), _PERCENTILES[1]))
+    level = float(np.percentile(_some(gray), _PERCENTILES[1]))
     return level if level > 0 else 1.0
+
+
+def _some(gray: np.ndarray) -> np.ndarray:
+    """Every so many-th pixel of large images."""
+    step = -(-max(gray.shape) // _LOOKED_AT)
+    return gray[::step, ::step].astype(np.float32)
 
 
 def optical_density(gray: np.ndarray, white: float) -> np.ndarray:

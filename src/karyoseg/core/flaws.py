@@ -18,6 +18,10 @@ _QUIET = 1 / 30  # noise that does no harm, relative to the intensity range; ima
 _LEAST_BLUR = 0.4  # px; less changes next to nothing
 _LAPLACE = np.outer((1, -2, 1), (1, -2, 1)).astype(np.float32)
 _PERCENTILES = (1, 99.8)
+_BACKGROUND = 0.01  # of the pixels
+_WITHIN_NOISE = 10  # standard deviations: in noise alone the percentiles are 5 apart
+_LEAST_BRIGHT, _FEW_BRIGHT = 12, 0.004  # px, share of an image
+_BRIGHT_LEVEL = 80  # percentile
 
 
 def remove_hot_pixels(image: np.ndarray, limits: Sequence[float] | None = None) -> np.ndarray:
@@ -92,6 +96,31 @@ def sampled_range(image: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def signal_range(image: np.ndarray, usual: tuple[float, float], noise: float) -> tuple[float, float]:
+    """Return the grey values of the background and of what is bright, even if that is less than 0.2 % of an image.
+
+    Parameters
+    ----------
+    image : (Y, X) or (Y, X, C) ndarray
+        Image without hot pixels and margins; channels are taken together.
+    usual : tuple of float
+        Its percentiles 1 and 99.8.
+    noise : float
+        Its :func:`noise_level`.
+
+    Returns
+    -------
+    low, high : float
+        The two percentiles. If hardly more than 0.2 % of the pixels stand out, the second lies in the noise or at the
+        rim of what is bright: then it is the level of these pixels.
+    """
+    low, high = usual
+    bright = image[image > low + max((high - low) / 2, _WITHIN_NOISE * noise)]
+    if _LEAST_BRIGHT <= bright.size < _FEW_BRIGHT * image.size:
+        high = max(high, float(np.percentile(bright, _BRIGHT_LEVEL)))
+    return low, high
+
+
 def content(image: np.ndarray) -> tuple[slice, slice]:
     """Find the part of an image within its empty margins: rows and columns at the border that repeat one value.
 
@@ -117,6 +146,33 @@ def content(image: np.ndarray) -> tuple[slice, slice]:
         last = next((n for n, line in enumerate(lines[::-1]) if not _constant(line)), 0)
         sides.append(slice(first, len(lines) - last))
     return sides[0], sides[1]
+
+
+def without_margins(image: np.ndarray) -> np.ndarray:
+    """Cut empty margins off, unless their value is that of the background: then objects would be cut out.
+
+    Parameters
+    ----------
+    image : (Y, X) or (Y, X, C) ndarray
+        Image.
+
+    Returns
+    -------
+    ndarray
+        The part within its :func:`content`; all of it if pixels there, too, have the value of a margin.
+
+    Examples
+    --------
+    >>> nucleus = np.pad(np.eye(3), 2)  # on a background of zeros
+    >>> without_margins(nucleus).shape, without_margins(np.pad(np.eye(3) + 1, 2)).shape
+    ((7, 7), (3, 3))
+    """
+    inner = image[content(image)]
+    if inner.shape == image.shape:
+        return image
+    corners = (image[y, x] for y in (0, -1) for x in (0, -1))
+    shares = [(inner == corner).reshape(*inner.shape[:2], -1).all(axis=-1).mean() for corner in corners]
+    return image if max(shares) > _BACKGROUND else inner
 
 
 def _constant(line: np.ndarray) -> bool:

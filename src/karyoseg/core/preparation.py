@@ -14,7 +14,15 @@ import numpy as np
 
 from karyoseg.core.absorption import optical_density
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.flaws import blur_against_noise, content, least_span, noise_level, remove_hot_pixels, sampled_range
+from karyoseg.core.flaws import (
+    blur_against_noise,
+    content,
+    least_span,
+    noise_level,
+    remove_hot_pixels,
+    sampled_range,
+    signal_range,
+)
 from karyoseg.core.normalise import Colour, normalise, select_channels
 from karyoseg.core.size import estimate_diameter, resize_image
 
@@ -229,10 +237,14 @@ def inspect(image: np.ndarray, scale: float) -> Findings:
     """
     inner = content(image)
     noise = noise_level(image[inner])
-    low, high = sampled_range(image[inner])
+    usual = sampled_range(image[inner])
+    low, high = signal_range(image[inner], usual, noise)
     blur = blur_against_noise(noise, high - low, _LARGEST_BLUR / scale)
+    least = least_span(noise, max(blur, (1 / scale - 1) / 2))
+    if high > usual[1]:
+        least = max(least, high - low)
     y, x = (_scaled(side, scale, n) for side, n in zip(inner, image.shape, strict=False))
-    return Findings((y, x), blur, least_span(noise, max(blur, (1 / scale - 1) / 2)))
+    return Findings((y, x), blur, least)
 
 
 def _scaled(side: slice, scale: float, length: int) -> slice:

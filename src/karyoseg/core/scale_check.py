@@ -9,10 +9,12 @@ import numpy as np
 
 from karyoseg.core.blocks.grid import Window, sample_windows
 from karyoseg.core.preparation import ESTIMATE_RANGE
+from karyoseg.core.size import typical_diameter
 
 _RIGHT_WITHIN = 1.4  # objects of other sizes are segmented about as well
 _LARGEST_CORRECTION = 4.0
-_ENOUGH = 3  # objects; one alone may be a fragment
+#: Objects that tell a size; one alone may be a fragment.
+ENOUGH = 3
 _SIDE, _PIXELS = 1024, 4.2e6  # of the windows whose objects decide
 
 
@@ -41,19 +43,21 @@ def check_scale(diameters: Callable[[float], np.ndarray], scale: float, target: 
     >>> check_scale(lambda scale: np.full(5, 30.0), 2.0, target=30)
     1.0
     """
-    factor = scale_correction(diameters(scale) * scale, target)
-    factor = min(factor, max(1.0, ESTIMATE_RANGE[1] / scale))
+    found = diameters(scale) * scale
+    factor = min(scale_correction(found, target), max(1.0, ESTIMATE_RANGE[1] / scale))
     if factor == 1:
         return scale
-    found = diameters(scale * factor) * scale * factor
-    better = len(found) > 0 and abs(math.log(scale_correction(found, target))) < abs(math.log(factor))
-    return scale * factor if better else scale
+    again = diameters(scale * factor) * scale * factor
+    return scale * factor if _off(again, target) < _off(found, target) else scale
+
+
+def _off(diameters: np.ndarray, target: float) -> float:
+    """How far objects are from the size that they should have; infinite without objects."""
+    return abs(math.log(target / typical_diameter(diameters))) if len(diameters) else math.inf
 
 
 def scale_correction(diameters: np.ndarray, target: float) -> float:
     """Return by how much to rescale an image further, going by the objects that were found in it.
-
-    Half of their area counts as smaller than typical and half as larger, so that debris has little say.
 
     Parameters
     ----------
@@ -72,11 +76,9 @@ def scale_correction(diameters: np.ndarray, target: float) -> float:
     >>> scale_correction(np.array([2, 3, 20, 20]), 30), scale_correction(np.array([29, 31, 33]), 30)
     (1.5, 1.0)
     """
-    if len(diameters) < _ENOUGH:
+    if len(diameters) < ENOUGH:
         return 1.0
-    ordered = np.sort(diameters)
-    area = np.cumsum(ordered**2)
-    factor = float(target / ordered[np.searchsorted(area, area[-1] / 2)])
+    factor = target / typical_diameter(diameters)
     if 1 / _RIGHT_WITHIN <= factor <= _RIGHT_WITHIN:
         return 1.0
     return min(max(factor, 1 / _LARGEST_CORRECTION), _LARGEST_CORRECTION)

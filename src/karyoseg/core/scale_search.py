@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
+
+from karyoseg.core.blocks.grid import Objects
+from karyoseg.core.scale_check import ENOUGH
+from karyoseg.core.size import polygon_diameters, typical_diameter
 
 #: Typical nucleus diameters that are tried [px].
 DIAMETERS = (10.0, 14.0, 20.0, 28.0, 40.0, 56.0, 80.0)
 
 _OFF_SIZE = 0.1  # how much certainty one natural logarithm of size counts
 _HALF_SURE = 0.5
+_SURE = 0.76  # noise and debris that are taken for many objects are less certain
 _SEARCHED = 1024  # px of a side: the size is chosen on a part of larger images
 
 
@@ -29,9 +34,8 @@ def certainty(diameters: np.ndarray, prob: np.ndarray, wanted: float) -> float:
     Returns
     -------
     float
-        Mean certainty less 0.1 |ln(typical size / wanted)|, at most 1; minus infinity without objects. Half of the
-        area is of objects smaller than the typical one. To the mean one object of certainty 0.5 is added, so that a
-        single object says little.
+        Mean certainty less 0.1 |ln(typical size / wanted)|, at most 1; minus infinity without objects. To the mean
+        one object of certainty 0.5 is added, so that a single object says little.
 
     Examples
     --------
@@ -40,31 +44,54 @@ def certainty(diameters: np.ndarray, prob: np.ndarray, wanted: float) -> float:
     """
     if not diameters.size:
         return -np.inf
-    ordered = np.sort(diameters)
-    area = np.cumsum(ordered**2)
-    typical = ordered[np.searchsorted(area, area[-1] / 2)]
     mean = (prob.sum() + _HALF_SURE) / (len(prob) + 1)
-    return float(mean - _OFF_SIZE * abs(np.log(typical / wanted)))
+    return float(mean - _OFF_SIZE * abs(np.log(typical_diameter(diameters) / wanted)))
 
 
-def busiest_part(image: np.ndarray) -> tuple[slice, slice]:
+def search_scale(find: Callable[[float], Objects], target: float) -> float | None:
+    """Find the scale at which a model is certain of several objects, where it found next to none.
+
+    So it is where the size was estimated from something else, such as a scale bar.
+
+    Parameters
+    ----------
+    find : callable
+        Finds objects at a scale, laid out on the image.
+    target : float
+        The size they should have [px of the prepared image].
+
+    Returns
+    -------
+    float or None
+        Prepared pixels per pixel of the image; None if the model is not certain at any.
+    """
+    best, sure = None, _SURE
+    for wanted in DIAMETERS:
+        found = find(target / wanted)
+        score = certainty(polygon_diameters(found.polygons), found.prob, wanted)
+        if len(found.prob) >= ENOUGH and score > sure:
+            best, sure = target / wanted, score
+    return best
+
+
+def busiest_part(image: np.ndarray, side: int = _SEARCHED) -> tuple[slice, slice]:
     """Find the part of an image with most contrast.
 
     Parameters
     ----------
     image : (Y, X) or (Y, X, C) ndarray
         Image of any real dtype.
+    side : int
+        Of the part, at most [px].
 
     Returns
     -------
     tuple of slice
-        The part (Y, X), at most 1024 px a side.
+        The part (Y, X).
     """
 
     def starts(length: int) -> Iterator[int]:
-        yield from (round(s) for s in np.linspace(0, max(0, length - _SEARCHED), max(1, 2 * length // _SEARCHED)))
+        yield from (round(s) for s in np.linspace(0, max(0, length - side), max(1, 2 * length // side)))
 
-    parts = [
-        np.s_[y : y + _SEARCHED, x : x + _SEARCHED] for y in starts(image.shape[0]) for x in starts(image.shape[1])
-    ]
+    parts = [np.s_[y : y + side, x : x + side] for y in starts(image.shape[0]) for x in starts(image.shape[1])]
     return max(parts, key=lambda part: float(image[part][::4, ::4].std()))

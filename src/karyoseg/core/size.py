@@ -10,7 +10,14 @@ from scipy import ndimage as ndi
 from skimage.filters import threshold_otsu
 from skimage.transform import resize
 
-from karyoseg.core.flaws import blur_against_noise, content, noise_level, remove_hot_pixels, sampled_range
+from karyoseg.core.flaws import (
+    blur_against_noise,
+    noise_level,
+    remove_hot_pixels,
+    sampled_range,
+    signal_range,
+    without_margins,
+)
 
 _MAX_SIDE = 2048  # the estimate is made on at most this many pixels a side
 _MIN_SIDE = 9
@@ -70,6 +77,24 @@ def polygon_diameters(polygons: np.ndarray) -> np.ndarray:
     return diameters
 
 
+def typical_diameter(diameters: np.ndarray) -> float:
+    """Return the diameter of which half of the area is smaller and half larger, so that debris has little say.
+
+    Parameters
+    ----------
+    diameters : (n,) ndarray
+        Of at least one object, in any unit.
+
+    Examples
+    --------
+    >>> typical_diameter(np.array([2, 2, 2, 2, 20, 20]))
+    20.0
+    """
+    ordered = np.sort(diameters)
+    area = np.cumsum(ordered**2)
+    return float(ordered[np.searchsorted(area, area[-1] / 2)])
+
+
 def estimate_diameter(image: np.ndarray) -> float:
     """Estimate the typical nucleus diameter of a fluorescence image without labels.
 
@@ -93,7 +118,7 @@ def estimate_diameter(image: np.ndarray) -> float:
     float
         Diameter [px]; NaN if nothing of at least 3 px stands out.
     """
-    image = image[content(image)]
+    image = without_margins(image)
     for zoom in _ZOOMS:
         gray = remove_hot_pixels(_busiest_part(image, round(_MAX_SIDE / max(zoom, 1))))
         if zoom > 1 and _noise_blur(gray):
@@ -112,6 +137,7 @@ def _diameter(gray: np.ndarray) -> float:
     blur = _noise_blur(gray)
     gray = cv2.GaussianBlur(gray, (0, 0), blur) if blur else gray
     low, high = np.percentile(gray[::2, ::2], [1, 99.8])
+    low, high = signal_range(gray, (low, high), noise_level(gray))
     # The square root brings dim and bright nuclei closer together.
     stretched = np.sqrt(np.clip((gray - low) / max(high - low, 1e-9), 0, 1))
     smooth = cv2.GaussianBlur(stretched, (0, 0), 1.0)
@@ -131,8 +157,9 @@ def _diameter(gray: np.ndarray) -> float:
 
 
 def _noise_blur(gray: np.ndarray) -> float:
-    low, high = sampled_range(gray)
-    return blur_against_noise(noise_level(gray), high - low, _LARGEST_BLUR)
+    noise = noise_level(gray)
+    low, high = signal_range(gray, sampled_range(gray), noise)
+    return blur_against_noise(noise, high - low, _LARGEST_BLUR)
 
 
 def _busiest_part(image: np.ndarray, most: int) -> np.ndarray:

@@ -86,9 +86,14 @@ def plan_contrast(
     knows_dark = recipe.colour == "keep" or (share_dark or 0) >= _FEW
     shown = recipe if knows_dark else replace(recipe, white=white_level(image, gray))
     size = float(recipe.rescale.get("target", model.diameter or 0))
-    own_size = {"diameter": False, "none": knows_dark}.get(recipe.rescale["name"], True)
-    known = fixed or facts.diameter or not size or own_size
-    views = [(shown, usual)] if known else [(shown, size / diameter) for diameter in DIAMETERS]
+    mode = recipe.rescale["name"]
+    own_size = {"diameter": False, "none": knows_dark}.get(mode, True)
+    stated = fixed or facts.diameter
+    if stated or not size or own_size:
+        # The usual scale of a model of natural sizes follows an estimate, which dark nuclei do not have.
+        views = [(shown, 1.0 if own_size and mode == "none" and not stated else usual)]
+    else:
+        views = [(shown, size / diameter) for diameter in DIAMETERS]
     if len(views) == 1 and (facts.contrast == "dark" or knows_dark):
         return views[0]
     part = image[busiest_part(gray)]

@@ -7,7 +7,6 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +17,13 @@ from karyoseg.core.blocks.grid import Objects
 from karyoseg.core.io.files import replace_text
 from karyoseg.core.preparation import ImageFacts, Preparation
 from karyoseg.core.progress import Progress
-from karyoseg.core.scale_check import centred_in, check_scale, check_windows
-from karyoseg.core.size import polygon_diameters, resize_image
+from karyoseg.core.size import resize_image
 from karyoseg.models.base import Augment, LabelledSamples, Prediction
+from karyoseg.models.quiet import import_tensorflow
 from karyoseg.models.stardist.architecture import Geometry
 from karyoseg.models.stardist.card import model_card
 from karyoseg.models.stardist.contrast import plan_contrast
 from karyoseg.models.stardist.folder import CARD, THRESHOLDS, TRAINING, UNKNOWN, ModelFolder
-from karyoseg.models.stardist.quiet import import_tensorflow
 
 if TYPE_CHECKING:  # TensorFlow is imported only when it is needed
     from stardist.models import StarDist2D
@@ -141,8 +139,8 @@ class StarDistSegmenter(ModelFolder):
     ) -> Prediction:
         """Segment a prepared image; see :meth:`karyoseg.models.base.Segmenter.predict`.
 
-        If the objects found are far from the size that the model was trained at, the estimate of their size was wrong:
-        the image is segmented again at the scale that they ask for; see :func:`karyoseg.core.scale_check.check_scale`.
+        If what is found shows that the estimate of the size was wrong, it is corrected; see
+        :func:`karyoseg.models.stardist.right_scale.find_at_right_scale`.
 
         Parameters
         ----------
@@ -164,28 +162,23 @@ class StarDistSegmenter(ModelFolder):
         Prediction
             Instances on the output grid.
         """
-        from karyoseg.models.stardist.instances import candidates, distinct, draw
+        from karyoseg.models.stardist.instances import draw
+        from karyoseg.models.stardist.right_scale import find_at_right_scale
 
-        prob = self.thresholds["prob"] if prob_thresh is None else prob_thresh
-        nms = self.thresholds["nms"] if nms_thresh is None else nms_thresh
         shape = (image.shape[0], image.shape[1])
         out_shape = out_shape or (max(1, round(shape[0] / scale)), max(1, round(shape[1] / scale)))
-
-        windows = check_windows(out_shape)
-
-        @cache
-        def find(at: float) -> Objects:
-            seen = image if at == scale else prepare(at) if prepare else resize_image(image, at / scale)
-            return distinct(candidates(self.engine, seen, prob), nms, np.divide(out_shape, seen.shape[:2]))
-
-        def diameters(at: float) -> np.ndarray:
-            found = find(at)
-            return polygon_diameters(found.polygons[centred_in(windows, found.points)])
-
         rescale = self.preparation.rescale
-        checked = check_size and rescale["name"] == "diameter"
-        right = check_scale(diameters, scale, float(rescale["target"])) if checked else scale
-        return draw(find(right), out_shape, right)
+        found, right = find_at_right_scale(
+            self.engine,
+            prepare or (lambda at: resize_image(image, at / scale)),
+            image,
+            scale,
+            out_shape,
+            target=float(rescale["target"]) if check_size and rescale["name"] == "diameter" else None,
+            prob_thresh=self.thresholds["prob"] if prob_thresh is None else prob_thresh,
+            nms_thresh=self.thresholds["nms"] if nms_thresh is None else nms_thresh,
+        )
+        return draw(found, out_shape, right)
 
     @property
     def context(self) -> tuple[int, int]:
