@@ -1,4 +1,4 @@
-# `make run` and `make test` need Python 3.11+ with venv and pip; everything else comes from the lock files.
+# `make run` and `make test` need Python 3.11 to 3.13 with venv and pip; everything else comes from the lock files.
 PYTHON ?= python3
 VARIANT ?= cpu
 VENV ?= .venv
@@ -14,7 +14,7 @@ help:            ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 $(VENV)/bin/uv: requirements/bootstrap.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "karyoseg needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14) and "karyoseg needs Python 3.11 to 3.13; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/bootstrap.txt
 	@touch $@

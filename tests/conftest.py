@@ -12,7 +12,9 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("KARYOSEG_BUCKET", "lab/nuclei")  # for what only reads conf/s3
-os.environ.setdefault("KARYOSEG_CACHE", tempfile.mkdtemp(prefix="karyoseg-cache-"))
+if "KARYOSEG_CACHE" not in os.environ:
+    _CACHE = tempfile.TemporaryDirectory(prefix="karyoseg-cache-")  # gone when the tests are
+    os.environ["KARYOSEG_CACHE"] = _CACHE.name
 
 import numpy as np
 import pytest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shutil
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -15,7 +16,9 @@ from kedro.framework.startup import bootstrap_project
 from kedro.pipeline import Pipeline
 from pydantic import BaseModel
 
+from karyoseg.core.errors import KaryosegError
 from karyoseg.params.train import NetworkParams
+from karyoseg.storage_hooks import StorageHooks
 
 ENVIRONMENTS = ["base", "bbbc038", "bbbc038-fast", "bsst265", "s3", "test"]
 
@@ -114,3 +117,33 @@ def test_default_pipeline_is_the_workflow_in_order(context: KedroContext) -> Non
     first = ["download.fetch_dataset", "preprocess.split_samples", "train.train_model"]
     assert [name for name in names if name in first] == first
     assert not {node.name for node in pipelines["predict"].nodes} & set(names)
+
+
+def predictions_of(project: Path, conf: Path, **given: Any) -> str:
+    """Folder of the predictions of a run, after the checks before its first node."""
+    bootstrap_project(project)
+    with KedroSession.create(project, conf_source=str(conf), runtime_params=given) as session:
+        context = session.load_context()
+        hooks = StorageHooks()
+        hooks.after_context_created(context)
+        hooks.before_pipeline_run(pipelines["predict"])
+        entries = context.config_loader["catalog"]
+        assert entries["objects_csv"]["filepath"].rpartition("/")[0] == entries["predictions"]["path"]
+        assert context.params["predict"].output == entries["predictions"]["path"]
+        return str(entries["predictions"]["path"])
+
+
+def test_predictions_go_where_the_parameter_says_or_the_run_is_refused(project: Path, tmp_path: Path) -> None:
+    conf = tmp_path / "conf"
+    shutil.copytree(project / "conf", conf, ignore=shutil.ignore_patterns("local"))
+    (conf / "local").mkdir()
+    assert predictions_of(project, conf) == "data/07_model_output/predict"
+    (conf / "local/globals.yml").write_text("predict_output: mine")
+    assert predictions_of(project, conf) == "mine"
+    assert predictions_of(project, conf, predict={"output": "other"}) == "other"
+    (conf / "local/parameters.yml").write_text("predict: {output: elsewhere}")
+    with pytest.raises(
+        KaryosegError, match=r"found elsewhere .* go to mine.*--params predict\.output=elsewhere.*globals"
+    ):
+        predictions_of(project, conf)
+    assert predictions_of(project, conf, predict={"output": "other"}) == "other"

@@ -111,7 +111,7 @@ def bucket_from(name: str) -> str:
 
 
 class StorageHooks:
-    """Hand out the credentials, and look at the buckets of a run before its first node."""
+    """Hand out the credentials, and look at the places of a run before its first node."""
 
     def __init__(self) -> None:
         self._context: KedroContext | None = None
@@ -128,17 +128,43 @@ class StorageHooks:
 
     @hook_impl(tryfirst=True)  # before a record says that the run has begun
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
-        """Refuse a run whose buckets do not answer, or cannot be written, now rather than after hours."""
+        """Refuse a run whose places do not fit, do not answer or cannot be written, now rather than after hours."""
         if self._context is None:
             return
         entries = self._context.config_loader["catalog"]
         places = {name: entry.get("filepath", entry.get("path")) for name, entry in entries.items() if name[0] != "_"}
+        if "predictions" in pipeline.all_outputs():
+            check_output(str(places["predictions"]), self._context.params["predict"].output)
         written = [places.get(name) for name in pipeline.all_outputs()]
         read = [places.get(name) for name in pipeline.inputs()]
         for name in pipeline.inputs():
             if name.startswith("params:"):
-                read += _texts(self._context.params.get(name.removeprefix("params:")))
+                params = self._context.params.get(name.removeprefix("params:"))
+                read += _texts(params.model_dump() if isinstance(params, BaseModel) else params)
         check_places(read, written)
+
+
+def check_output(written: str, wanted: str) -> None:
+    """Make sure that predictions go where the parameter says: the catalog does not read parameter files.
+
+    Parameters
+    ----------
+    written : str
+        Folder of the catalog.
+    wanted : str
+        The parameter ``predict.output``.
+
+    Raises
+    ------
+    KaryosegError
+        If they differ.
+    """
+    if written != wanted:
+        raise KaryosegError(
+            f"predict.output: found {wanted} in the parameters, but results would go to {written}; needed: one folder "
+            f"for both. Give it with --params predict.output={wanted}, or for good in conf/local/globals.yml: "
+            f"`predict_output: {wanted}`. Parameter files and `_predict_output` in a catalog do not move results."
+        )
 
 
 def check_places(read: Iterable[Any], written: Iterable[Any]) -> None:

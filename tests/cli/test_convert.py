@@ -94,3 +94,50 @@ def test_tables_and_images_that_do_not_belong_together_are_refused(tmp_path: Pat
         "runs-to-labels", tmp_path / "long.csv", labels, tmp_path / "o"
     )
     assert not (tmp_path / "o/b.tif").exists()
+
+
+def test_files_that_are_there_are_replaced_only_when_told(tmp_path: Path, labels: Path, disks: np.ndarray) -> None:
+    target, table = tmp_path / "out", tmp_path / "runs.csv"
+    run("labels-to-runs", labels, table)
+    run("labels-to-masks", labels / "a.tif", tmp_path / "dsb", "--images", labels / "a.tif")
+    images = tmp_path / "png"
+    images.mkdir()
+    Image.fromarray(np.zeros(disks.shape, np.uint8)).save(images / "a.png")
+    Image.fromarray(np.zeros((20, 30), np.uint8)).save(images / "b.png")
+    commands = [
+        ("labels-to-tiff", labels, target),
+        ("runs-to-labels", table, images, target),
+        ("masks-to-labels", tmp_path / "dsb", target),
+        ("labels-to-runs", labels, target / "a.tif"),
+    ]
+    for command in commands:
+        target.mkdir(exist_ok=True)
+        (target / "a.tif").write_bytes(b"mine")
+        assert "exists already" in refused(*command)
+        assert (target / "a.tif").read_bytes() == b"mine"
+        run(*command, "--overwrite")
+        assert (target / "a.tif").read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize("option", [(), ("--overwrite",)])
+def test_what_is_read_is_never_replaced(tmp_path: Path, labels: Path, option: tuple[str, ...]) -> None:
+    run("labels-to-runs", labels, tmp_path / "runs.csv")
+    before = {path: path.read_bytes() for path in labels.iterdir()}
+    assert "output folder" in refused("runs-to-labels", tmp_path / "runs.csv", labels, labels, *option)
+    assert "output folder" in refused("labels-to-tiff", labels, labels, *option)
+    assert {path: path.read_bytes() for path in labels.iterdir()} == before
+
+
+def test_one_bad_file_does_not_stop_the_others(tmp_path: Path, labels: Path, disks: np.ndarray) -> None:
+    (labels / "broken.tif").write_bytes(b"nothing")
+    output = refused("labels-to-runs", labels, tmp_path / "runs.csv")
+    assert "4 objects of 2 images" in output
+    assert "broken.tif" in output
+    assert set(pd.read_csv(tmp_path / "runs.csv")["ImageId"]) == {"a", "b"}
+    Image.fromarray(disks.astype(np.uint8)).save(tmp_path / "a.png")
+    run("labels-to-masks", labels / "a.tif", tmp_path / "dsb", "--images", tmp_path / "a.png")
+    (tmp_path / "dsb/empty/images").mkdir(parents=True)
+    output = refused("masks-to-labels", tmp_path / "dsb", tmp_path / "back")
+    assert "1 of 1 images converted" in output
+    assert "empty" in output
+    np.testing.assert_array_equal(read_labels(tmp_path / "back/a.tif"), disks)

@@ -45,6 +45,16 @@ def test_types_are_learnt_classified_and_sorted(folder: Path) -> None:
     assert {path.name for path in (folder / "sorted/light").iterdir()} == {f"light{i}.png" for i in range(6)}
 
 
+def test_copies_of_images_of_one_name_stay_apart(folder: Path) -> None:
+    run("learn", folder / "table.csv", folder / "examples.csv")
+    for plate, image in (("p1", "dark4.png"), ("p2", "dark5.png")):
+        (folder / "plates" / plate).mkdir(parents=True)
+        (folder / "images" / image).rename(folder / "plates" / plate / "A01.png")
+    options = ("--copy-to", folder / "sorted", "--certain", 0)
+    run("classify", folder / "examples.csv", f"{folder}/plates/*/*.png", folder / "result.csv", *options)
+    assert {path.name for path in (folder / "sorted").rglob("*.png")} == {"p1_A01_png.png", "p2_A01_png.png"}
+
+
 def test_a_table_that_is_not_complete_is_refused(folder: Path) -> None:
     (folder / "table.csv").write_text("image,type\nimages/dark0.png,\n")
     assert "filled in each row" in run("learn", folder / "table.csv", folder / "examples.csv", code=1)

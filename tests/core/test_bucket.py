@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -18,13 +19,15 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
+from kedro.pipeline import node, pipeline
 
 from karyoseg.cli import cli
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.io import bucket as bucket_module
 from karyoseg.core.io.bucket import check_bucket, require_access
 from karyoseg.core.io.storage import storage_problem
-from karyoseg.storage_hooks import bucket_from, check_places, s3_options
+from karyoseg.params.predict import PredictParams
+from karyoseg.storage_hooks import StorageHooks, bucket_from, check_places, s3_options
 from object_store import ObjectStore
 
 
@@ -206,6 +209,16 @@ def test_a_run_without_the_address_says_how_to_set_it(project: Path, monkeypatch
     run = CliRunner().invoke(cli, ["run", "--env", "s3", "--pipeline", "download"])
     assert run.exit_code == 1
     assert "KARYOSEG_BUCKET: not set" in run.output
+
+
+def test_buckets_in_parameters_are_looked_at_before_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[Any] = []
+    monkeypatch.setattr("karyoseg.storage_hooks.check_places", lambda read, written: looked_at.extend(read))
+    params = {"predict": PredictParams(input="s3://lab/scans", output="here", model="s3://lab/models/mine")}
+    hooks = StorageHooks()
+    monkeypatch.setattr(hooks, "_context", SimpleNamespace(config_loader={"catalog": {}}, params=params))
+    hooks.before_pipeline_run(pipeline([node(lambda params: params, "params:predict", "same")]))
+    assert {"s3://lab/scans", "s3://lab/models/mine"} <= set(looked_at)
 
 
 def test_the_command(

@@ -9,6 +9,7 @@ import sys
 import uuid
 import zipfile
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import fsspec
@@ -218,7 +219,9 @@ def test_fsspec_file(bucket: str, tmp_path: Path) -> None:
     assert fetch(f"{bucket}/data.zip", tmp_path).sha256 == SHA, "the second time it comes from disk"
 
 
-def test_fsspec_folder_appears_when_complete(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fsspec_folder_appears_when_complete(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     memory = fsspec.filesystem("memory")
     for name in ("images/a.tif", "masks/a.tif"):
         memory.pipe(f"{bucket}/set/{name}", name.encode())
@@ -238,7 +241,10 @@ def test_fsspec_folder_appears_when_complete(bucket: str, tmp_path: Path, monkey
     found = {p.relative_to(fetched.path).as_posix(): p.read_text() for p in fetched.path.rglob("*.tif")}
     assert found == {"images/a.tif": "images/a.tif", "masks/a.tif": "masks/a.tif"}
     memory.rm(f"{bucket}/set", recursive=True)
-    assert fetch(f"{bucket}/set", tmp_path) == fetched
+    with caplog.at_level("WARNING"):
+        assert fetch(f"{bucket}/set", tmp_path) == fetched
+    assert f"using the copy of {date.today():%Y-%m-%d}" in caplog.text
+    assert f"delete {fetched.path}" in caplog.text
 
 
 def test_fsspec_errors(bucket: str, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from karyoseg.core.axes import parse_axes
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.io.image_files import ImageError
 from karyoseg.core.io.images import read_image, read_labels
+from karyoseg.core.threads import map_completed
 
 RNG = np.random.default_rng(7)
 SHAPE = (37, 52)
@@ -144,6 +145,21 @@ def test_unexplained_pages_need_axes(tmp_path: Path) -> None:
         read_image(tmp_path / "a.tif", axes="YX")
 
 
+@pytest.mark.parametrize("axes", ["CYX", "ZYX", "YX"])
+def test_what_a_file_says_of_its_axes_counts(tmp_path: Path, axes: str) -> None:
+    for name, shape, options in (
+        ("gray", SHAPE, {}),
+        ("colour", (*SHAPE, 3), {"photometric": "rgb"}),
+        ("channels", (4, *SHAPE), {"ome": True, "metadata": {"axes": "CYX"}, "photometric": "minisblack"}),
+    ):
+        path = tmp_path / f"{name}.tif"
+        tifffile.imwrite(path, pixels("u1", *shape), **options)
+        assert same(read_image(path, axes).array, read_image(path).array)
+    tifffile.imwrite(tmp_path / "z.tif", pixels("u1", 4, *SHAPE), metadata={"axes": "ZYX"}, photometric="minisblack")
+    with pytest.raises(ImageError, match="depth stack"):
+        read_image(tmp_path / "z.tif", axes)
+
+
 def test_pages_of_different_size_are_refused(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         writer.write(pixels("u1", 20, 20), metadata=None)
@@ -231,7 +247,6 @@ def test_content_decides_not_suffix(tmp_path: Path) -> None:
 def test_ten_thousand_squared(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((14_000, 14_000), np.uint8)).save(tmp_path / "a.png", compress_level=1)
     assert read_image(tmp_path / "a.png").array.shape == (14_000, 14_000)
-    assert Image.MAX_IMAGE_PIXELS is not None
 
 
 def write_kinds(folder: Path) -> list[Path]:
@@ -256,6 +271,25 @@ def test_truncated_files(tmp_path: Path, part: float) -> None:
         path.write_bytes(whole[: int(len(whole) * part)])
         with pytest.raises(ImageError, match=path.name):
             read_image(path)
+
+
+def test_files_read_at_once_are_told_apart(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "whole.tif") as writer:
+        for _ in range(3):
+            writer.write(pixels("u1", *SHAPE), contiguous=False, metadata=None)
+    # Cut before the last page: that it is missing is only logged by tifffile.
+    (tmp_path / "broken.tif").write_bytes((tmp_path / "whole.tif").read_bytes()[:-2150])
+    kinds = ["whole", "broken"] * 100
+
+    def outcome(kind: str) -> tuple[str, bool]:
+        try:
+            read_image(tmp_path / f"{kind}.tif", "CYX")
+        except ImageError as error:
+            return kind, "damaged" in str(error)
+        return kind, False
+
+    found = list(map_completed(outcome, kinds, 8))
+    assert found.count(("whole", False)) == found.count(("broken", True)) == 100
 
 
 def test_truncated_stack_is_not_read_as_a_shorter_one(tmp_path: Path) -> None:
@@ -372,6 +406,17 @@ def test_refused_labels(tmp_path: Path, array: np.ndarray, word: str) -> None:
     tifffile.imwrite(tmp_path / "a.tif", array)
     with pytest.raises(ImageError, match=word):
         read_labels(tmp_path / "a.tif")
+
+
+def test_labels_that_went_through_jpeg_are_refused(tmp_path: Path) -> None:
+    labels = np.zeros((64, 64), np.uint8)
+    labels[8:24, 8:24], labels[30:50, 30:60] = 1, 200
+    Image.fromarray(labels).save(tmp_path / "a.jpg")
+    tifffile.imwrite(tmp_path / "a.tif", labels, compression="jpeg")
+    for name in ("a.jpg", "a.tif"):
+        assert read_image(tmp_path / name).lossy
+        with pytest.raises(ImageError, match=r"JPEG.*PNG or TIFF"):
+            read_labels(tmp_path / name)
 
 
 def test_colour_labels(tmp_path: Path) -> None:

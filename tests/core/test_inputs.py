@@ -12,7 +12,8 @@ import tifffile
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.io.images import read_image
-from karyoseg.core.io.inputs import find_images, is_inside, unique_stems
+from karyoseg.core.io.inputs import find_images, is_inside
+from karyoseg.core.io.stems import unique_stems
 from karyoseg.core.io.tiffs import encode_labels
 
 
@@ -158,10 +159,31 @@ def test_nothing_found(folder: Path) -> None:
         find_images(str(folder / "empty"))
 
 
+def test_what_is_left_out_is_said_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    find_images(str(folder))
+    assert caplog.text == ""
+    for name in ("b.czi", "c.lif", "Thumbs.db", ".hidden.nd2", "objects.csv"):
+        (folder / name).touch()
+    (folder / "out").mkdir()
+    (folder / "out" / "a.rois.zip").touch()
+    find_images(f"{folder}/**/*", exclude=str(folder / "out"))
+    assert [record.getMessage() for record in caplog.records] == [
+        "2 file(s) are no TIFF, PNG, JPEG, BMP or Zarr: b.czi, c.lif"
+    ]
+
+
+def test_files_of_microscopes_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.CZI").touch()
+    with pytest.raises(KaryosegError, match=r"a\.CZI.*Export them as OME-TIFF \(Fiji: .*Bio-Formats"):
+        find_images(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (["/i/a.tif", "/i/b.ome.tif"], ["a", "b.ome"]),
+        (["/i/a.tif", "/i/b.ome.tif", "/i/c.OME.zarr"], ["a", "b", "c"]),
+        (["/i/a.tif", "/i/a.ome.tif"], ["a_tif", "a_ome_tif"]),
+        (["/i/Zu\u0308rich.tif", "/i/Z\u00fcrich.png"], ["Z\u00fcrich_tif", "Z\u00fcrich_png"]),
         (["/i/a.png", "/i/a.tif"], ["a_png", "a_tif"]),
         (["/i/a.png", "/i/A.png"], ["a_png_1", "A_png_2"]),
         (["x/a.png", "y/a.png"], ["x_a_png", "y_a_png"]),

@@ -101,6 +101,18 @@ def test_tiffs_give_what_reading_them_whole_gives(tmp_path: Path, array: np.ndar
     assert large.pixel_size_um == whole.pixel_size_um
 
 
+def test_axes_explain_only_what_a_file_does_not(tmp_path: Path) -> None:
+    path = str(tmp_path / "unit.zarr")
+    array = zarr.create_array(path, shape=(1, *CYX.shape), dtype=CYX.dtype)
+    array[:] = CYX[None]
+    assert open_large(path, "CYX").n_channels == len(CYX)
+    assert open_large(ome_zarr(tmp_path / "c.zarr", "0.4"), "ZYX").n_channels == len(CYX)
+    with pytest.raises(ImageError, match="depth stack"):
+        open_large(ome_zarr(tmp_path / "z.zarr", "0.4", CYX, "zyx"), "CYX")
+    with pytest.raises(ImageError, match="4 axes"):
+        open_large(path, "YX")
+
+
 def test_what_is_large(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", CYX[0])
     assert is_large(str(tmp_path / "a.tif"), 0.02)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,17 @@ def test_bsst265_gaps(tmp_path: Path) -> None:
     assert len(source.problems) == 8
 
 
+def test_bsst265_names_that_cannot_be_told_apart(tmp_path: Path) -> None:
+    write_bsst265(tmp_path, ["a_1;-;train;-;20x;1", "ok;-;train;-;20x;1"])
+    for name in ("a-1", "a_1", "ok"):
+        save(tmp_path / f"rawimages/{name}.tif", noise())
+    for name in ("a_1", "ok"):
+        save(tmp_path / f"groundtruth/{name}.tif", LABELS)
+    source = open_source(tmp_path, "bsst265")
+    assert [record.id for record in source.records] == ["ok"]
+    assert "several files for one sample: a-1.tif, a_1.tif" in found(source)[0]
+
+
 def test_bsst265_needs_its_table(tmp_path: Path) -> None:
     save(tmp_path / "rawimages/a.tif", noise())
     save(tmp_path / "groundtruth/a.tif", LABELS)
@@ -206,6 +218,14 @@ def test_dsb2018_odd_masks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
         source.read_labels("sizes")
 
 
+def test_dsb2018_masks_that_went_through_jpeg_are_refused(tmp_path: Path) -> None:
+    write_dsb(tmp_path, "a", noise(), [])
+    (tmp_path / "a/masks").mkdir()
+    Image.fromarray(np.uint8(255 * (LABELS == 1))).save(tmp_path / "a/masks/1.jpg")
+    with pytest.raises(KaryosegError, match=r"1\.jpg.*JPEG.*PNG or TIFF"):
+        open_source(tmp_path, "dsb2018").read_labels("a")
+
+
 def disk(y: float, x: float, r: float) -> np.ndarray:
     yy, xx = np.mgrid[:60, :60]
     return (yy - y) ** 2 + (xx - x) ** 2 <= r**2
@@ -273,6 +293,15 @@ def test_folder_with_masks(tmp_path: Path) -> None:
         "alone.tif: an image without mask",
         "orphan.tif: a mask without image",
     ]
+
+
+def test_accents_of_macos_are_those_of_others(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "Zürich 3") for form in ("NFC", "NFD"))
+    save(tmp_path / f"images/{composed}.tif", noise())
+    save(tmp_path / f"masks/{decomposed}.tif", LABELS)
+    source = open_source(tmp_path, "folder", SourceOptions(test_ids=(decomposed,)))
+    assert found(source) == []
+    assert [(record.id, record.split) for record in source.records] == [("Zurich_3", "test")]
 
 
 @pytest.mark.parametrize("where", ["", "images", "set/images"])

@@ -31,6 +31,7 @@ from karyoseg.datasets import (
     SamplePartitions,
     StyleModels,
 )
+from karyoseg.datasets.prediction_folder import PlannedPrediction
 
 KINDS = {"ImagePreview", "JSONPreview", "TablePreview"}
 
@@ -106,9 +107,9 @@ def test_predictions_show_their_overlays(tmp_path: Path, disks: np.ndarray) -> N
         return PredictionResult(disks, disks > 0, pd.DataFrame({"label": [1, 2, 3, 4]}), overlay=overlay)
 
     folder = PredictionFolder(path=str(tmp_path))
-    folder.save({"a": Lazy(partial(result, overlay=True), "v1")})
+    folder.save({"a": PlannedPrediction(partial(result, overlay=True), "v1")})
     assert coloured(folder.preview()) > 100
-    folder.save({"a": Lazy(partial(result, overlay=False), "v2")})
+    folder.save({"a": PlannedPrediction(partial(result, overlay=False), "v2")})
     assert folder.preview() == ""
 
 

@@ -34,6 +34,7 @@ from karyoseg.datasets import (
     SamplePartitions,
     TextDataset,
 )
+from karyoseg.datasets.prediction_folder import PlannedPrediction
 from karyoseg.models import load_segmenter
 from karyoseg.models.stardist import StarDistSegmenter
 from object_store import ObjectStore
@@ -66,9 +67,9 @@ def samples(mark: str = "v1", n: int = N_SAMPLES) -> dict[str, Lazy]:
     return {f"image {i}": Lazy(partial(np.full, (8, 8), i, np.uint8), mark) for i in range(n)}
 
 
-def predictions(n: int = N_SAMPLES) -> dict[str, Lazy]:
+def predictions(n: int = N_SAMPLES) -> dict[str, PlannedPrediction]:
     result = PredictionResult(LABELS, LABELS, measure_objects(LABELS, LABELS), 0.5, {}, True)
-    return {f"image[{i}]": Lazy(lambda: result, "v1") for i in range(n)}
+    return {f"image[{i}]": PlannedPrediction(lambda: result, "v1") for i in range(n)}
 
 
 def figures(n: int = N_SAMPLES) -> dict[str, Figure]:

@@ -16,11 +16,10 @@ import tifffile
 from kedro.io import DatasetError
 
 from karyoseg.core.errors import KaryosegError, Problem
-from karyoseg.core.lazy import Lazy
 from karyoseg.core.measure import measure_objects
 from karyoseg.core.predicting import PredictionResult
 from karyoseg.datasets import prediction_folder
-from karyoseg.datasets.prediction_folder import PredictionFolder
+from karyoseg.datasets.prediction_folder import PlannedPrediction, PredictionFolder
 
 SUFFIXES = {".tif", ".rois.zip", ".geojson", ".png"}
 
@@ -47,9 +46,9 @@ class Counted:
         self.done.append(key)
         return value
 
-    def lazies(self, mark: str = "v1", n: int = 4) -> dict[str, Lazy]:
+    def lazies(self, mark: str = "v1", n: int = 4) -> dict[str, PlannedPrediction]:
         """``n`` results with 0, 1, ... objects."""
-        return {k: Lazy(partial(self.compute, k, result(i)), mark) for i, k in enumerate("abcdefgh"[:n])}
+        return {k: PlannedPrediction(partial(self.compute, k, result(i)), mark) for i, k in enumerate("abcdefgh"[:n])}
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +101,7 @@ def test_several_at_once_give_the_same(tmp_path: Path, monkeypatch: pytest.Monke
         together.wait()
         return value
 
-    lazies = {key: Lazy(partial(wait, key, result(i)), "v1") for i, key in enumerate("abcdefgh")}
+    lazies = {key: PlannedPrediction(partial(wait, key, result(i)), "v1") for i, key in enumerate("abcdefgh")}
     PredictionFolder(path=str(tmp_path / "four")).save(lazies)
     for path in (tmp_path / "one").rglob("*.*"):
         other = tmp_path / "four" / path.relative_to(tmp_path / "one")
@@ -188,17 +187,17 @@ def test_changed_fingerprint_is_computed_again(tmp_path: Path) -> None:
 
 def test_preview_that_is_no_longer_wanted_goes(tmp_path: Path) -> None:
     data = PredictionFolder(path=str(tmp_path))
-    data.save({"a": Lazy(partial(result, 1), "v1")})
-    data.save({"a": Lazy(partial(result, 1, overlay=False), "v2")})
+    data.save({"a": PlannedPrediction(partial(result, 1), "v1")})
+    data.save({"a": PlannedPrediction(partial(result, 1, overlay=False), "v2")})
     assert names(tmp_path) == {"a.tif", "a.rois.zip", "a.geojson"}
     assert list(data.load()) == ["a"]
 
 
 def test_results_of_other_runs_stay(tmp_path: Path) -> None:
     data = PredictionFolder(path=str(tmp_path))
-    data.save({"a": Lazy(partial(result, 1), "v1")})
+    data.save({"a": PlannedPrediction(partial(result, 1), "v1")})
     (tmp_path / "notes.txt").write_text("mine")
-    data.save({"b": Lazy(partial(result, 2), "v1")})
+    data.save({"b": PlannedPrediction(partial(result, 2), "v1")})
     assert list(data.load()) == ["a", "b"]
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
@@ -215,7 +214,9 @@ def test_files_of_the_user_are_not_overwritten(tmp_path: Path) -> None:
 def test_problems_do_not_stop_the_others(tmp_path: Path) -> None:
     counted, data = Counted(), PredictionFolder(path=str(tmp_path))
     lazies = counted.lazies()
-    bad = lazies | {"b": Lazy(partial(counted.compute, "b", Problem("b.tif", "broken", "image", "Mend.")), "v1")}
+    bad = lazies | {
+        "b": PlannedPrediction(partial(counted.compute, "b", Problem("b.tif", "broken", "image", "Mend.")), "v1")
+    }
     data.save(bad)
     assert list(data.load()) == ["a", "c", "d"]
     with (tmp_path / "problems.csv").open() as stream:
@@ -228,7 +229,7 @@ def test_problems_do_not_stop_the_others(tmp_path: Path) -> None:
 def test_only_problems(tmp_path: Path) -> None:
     data = PredictionFolder(path=str(tmp_path))
     with pytest.raises(KaryosegError, match=r"No image could be predicted[\s\S]*b\.tif: broken"):
-        save(data, {"b": Lazy(lambda: Problem("b.tif", "broken", "image", "Mend."), "v1")})
+        save(data, {"b": PlannedPrediction(lambda: Problem("b.tif", "broken", "image", "Mend."), "v1")})
     assert (tmp_path / "problems.csv").exists()
 
 
@@ -263,3 +264,74 @@ def test_remote_folder() -> None:
     assert counted.done == list("abcd")
     assert len(data.load()["d"]().table) == 3
     assert not fsspec.filesystem("memory").glob("**/*.part")
+
+
+@pytest.mark.parametrize("name", ["problems.csv", "objects.csv", "objects.parquet"])
+def test_tables_of_the_user_are_not_overwritten_but_ours_are(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"mine")
+    data, counted = PredictionFolder(path=str(tmp_path)), Counted()
+    for _ in range(2):
+        with pytest.raises(KaryosegError, match=f"already has {name}, not written by karyoseg"):
+            save(data, counted.lazies())
+    assert (tmp_path / name).read_bytes() == b"mine"
+    assert counted.done == []
+    (tmp_path / name).unlink()
+    data.save(counted.lazies(n=1))
+    (tmp_path / name).write_bytes(b"of an earlier run")
+    data.save(counted.lazies(n=2))
+    assert counted.done == ["a", "b"]
+
+
+def test_a_run_of_problems_only_does_not_stop_the_next(tmp_path: Path) -> None:
+    data = PredictionFolder(path=str(tmp_path))
+    with pytest.raises(KaryosegError, match="No image could be predicted"):
+        save(data, {"b": PlannedPrediction(lambda: Problem("b.tif", "broken", "image", "Mend."), "v1")})
+    assert not data.exists()
+    data.save(Counted().lazies())
+    assert not (tmp_path / "problems.csv").exists()
+
+
+def planned(source: Path | str, mark: str = "v1") -> dict[str, PlannedPrediction]:
+    """One image A01 from a source."""
+    made = PredictionResult(*vars(result(1)).values())
+    made.info["source"] = str(source)
+    return {"A01": PlannedPrediction(lambda: made, mark, str(source))}
+
+
+def test_results_of_another_image_of_the_same_name_stay(tmp_path: Path) -> None:
+    images = [tmp_path / plate / "A01.tif" for plate in ("plate1", "plate2")]
+    for image in images:
+        image.parent.mkdir()
+        image.touch()
+    data = PredictionFolder(path=str(tmp_path / "out"))
+    data.save(planned(images[0]))
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*") if path.is_file()}
+    with pytest.raises(KaryosegError, match=r"A01 from .*plate1/A01\.tif, now from .*plate2/A01\.tif.*predict\.output"):
+        save(data, planned(images[1], "v2"))
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*") if path.is_file()} == before
+
+
+def test_the_same_image_may_be_named_otherwise_or_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = tmp_path / "plate" / "A01.tif"
+    image.parent.mkdir()
+    image.touch()
+    (tmp_path / "alias").symlink_to(image.parent)
+    monkeypatch.chdir(tmp_path)
+    data = PredictionFolder(path=str(tmp_path / "out"))
+    for mark, name in enumerate((image, "plate/A01.tif", "./plate/../plate/A01.tif", "alias/A01.tif", image)):
+        data.save(planned(name, f"v{mark}"))
+    image.parent.rename(tmp_path / "moved")
+    data.save(planned(tmp_path / "moved/A01.tif", "moved"))
+    assert data.load()["A01"]().info["source"] == str(tmp_path / "moved/A01.tif")
+
+
+def test_images_in_archives_and_buckets_are_told_apart(tmp_path: Path) -> None:
+    for name in ("a.zip", "b.zip"):
+        (tmp_path / name).touch()
+    inside = [f"zip://x/A01.tif::{tmp_path / name}" for name in ("a.zip", "b.zip")]
+    for number, (first, second) in enumerate((inside, ("s3://lab/p1/A01.tif", "s3://lab/p2/A01.tif"))):
+        data = PredictionFolder(path=str(tmp_path / str(number)))
+        data.save(planned(first))
+        data.save(planned(first, "v2"))
+        with pytest.raises(KaryosegError, match="other image"):
+            save(data, planned(second, "v3"))

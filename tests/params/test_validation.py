@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from karyoseg.params.download import DatasetParams
+from karyoseg.params.predict import PredictParams
 from karyoseg.params.preprocess import PreprocessParams
 from karyoseg.params.train import TrainParams
 
@@ -60,3 +62,21 @@ def test_every_architecture_field_of_stardist_can_be_set() -> None:
     config = vars(Config2D(**ours))
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in ours.items() if key != "axes"}
     assert {key: tuple(config[key]) if isinstance(config[key], list) else config[key] for key in plain} == plain
+
+
+@pytest.mark.parametrize(
+    ("model", "values"),
+    [
+        (PredictParams, {"input": 20241105, "output": "o"}),
+        (PredictParams, {"output": 2024.5}),
+        (DatasetParams, {"test_ids": 7}),
+        (DatasetParams, {"sample_class": 1}),
+    ],
+)
+def test_texts_that_look_like_numbers(model: Any, values: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"was read as a number.*\./2024_11_05"):
+        model(**values)
+
+
+def test_numbers_are_numbers() -> None:
+    assert PredictParams(output="o", scale=2, prob_thresh=0.5, channels=[0], diameter_px=30).scale == 2

@@ -160,13 +160,13 @@ def test_limits_and_checksum_reach_the_archive(tmp_path: Path) -> None:
 
 
 def test_missing_and_partial_test_ids(tmp_path: Path) -> None:
-    folder = str(write_folder(tmp_path / "mine", ("a", "b")))
+    folder = str(write_folder(tmp_path / "mine", ("a", "b 2")))
     ids = tmp_path / "test.txt"
     options = params(tmp_path, layout="folder", url=folder, test_ids=ids)
     fetched = fetch_dataset(options)
     with pytest.raises(KaryosegError, match="test_ids"):
         inspect_samples(fetched, options)
-    ids.write_text("b\n")
+    ids.write_text("\n b 2 \n")
     manifest, _ = inspect_samples(fetched, options)
     assert manifest["split"].tolist() == ["train", "test"]
 

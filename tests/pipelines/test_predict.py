@@ -44,6 +44,7 @@ class Threshold:
         self.fingerprint = "threshold"
         self.calls: list[tuple[str, ImageFacts, float | None]] = []
         self.fail_at = ""
+        self.colour = "keep"
 
     def use(self, engine: str, precision: str) -> str:
         """Say what was asked for."""
@@ -57,7 +58,7 @@ class Threshold:
         self, image: np.ndarray, *, facts: ImageFacts, scale: float | None, channels: list[int] | None
     ) -> tuple[Preparation, float]:
         """Check channels and note what is known."""
-        recipe = AsItIs(channels=channels and tuple(channels), colour="keep")  # type: ignore[arg-type]
+        recipe = AsItIs(channels=channels and tuple(channels), colour=self.colour)  # type: ignore[arg-type]
         image = recipe.select(image)
         if image.ndim == 3:
             raise KaryosegError(f"{facts.where}: {image.shape[-1]} channels, the model takes 1")
@@ -200,6 +201,21 @@ def test_channel_is_chosen(model: Threshold, tmp_path: Path) -> None:
         run(tmp_path / "a.tif", tmp_path / "out3", axes="CYX", channels=[7])
 
 
+@pytest.mark.parametrize(("kind", "warned"), [("stains", 1), ("stains, one chosen", 0), ("RGB", 0), ("gray", 0)])
+def test_stains_that_are_mixed_are_warned_of(
+    kind: str, warned: int, model: Threshold, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model.colour = "gray"
+    stains = np.stack([cells(2), cells(2) // 2])
+    if kind.startswith("stains"):
+        tifffile.imwrite(tmp_path / "a.tif", stains, imagej=True, metadata={"axes": "CYX"})
+    else:
+        pixels = cells(2) if kind == "gray" else np.stack([cells(2), cells(2) // 2, cells(2)], axis=-1)
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+    run(tmp_path / "a.*", tmp_path / "out", channels=[0] if "one" in kind else None)
+    assert caplog.text.count("1 image(s) have several channels") == warned
+
+
 def test_images_without_objects_and_of_one_pixel(model: Threshold, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     Image.fromarray(cells(0)).save(tmp_path / "in/none.png")
@@ -256,6 +272,20 @@ def test_a_store_that_fails_makes_no_bad_images(
 def test_earlier_images_of_the_output_folder_stay(model: Threshold, folder: Path, tmp_path: Path) -> None:
     run(folder / "one.png", tmp_path / "out")
     assert sorted(run(folder / "two.tif", tmp_path / "out")["image"].unique()) == ["one", "two"]
+
+
+def test_another_folder_with_the_same_names_needs_another_output(
+    model: Threshold, folder: Path, tmp_path: Path
+) -> None:
+    before = run(folder, tmp_path / "out")
+    other = tmp_path / "plate2"
+    other.mkdir()
+    Image.fromarray(cells(5)).save(other / "one.png")
+    with pytest.raises(KaryosegError, match=r"one from .*in/one\.png, now from .*plate2/one\.png"):
+        run(other, tmp_path / "out")
+    pd.testing.assert_frame_equal(run(folder, tmp_path / "out"), before)
+    folder.rename(tmp_path / "moved")
+    pd.testing.assert_frame_equal(run(tmp_path / "moved", tmp_path / "out"), before)
 
 
 def test_same_stem_gives_two_outputs(model: Threshold, folder: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 _TABLE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
+_OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace files that are there; never those that are read.")
 
 
 @click.group()
@@ -31,8 +32,9 @@ def convert() -> None:
 @click.argument("target", metavar="FOLDER", type=_FOLDER)
 @click.option("--rgb", is_flag=True, help="Three channels for every image.")
 @click.option("--axes", help="Axes of TIFF stacks that do not say themselves, such as CYX.")
+@_OVERWRITE
 @with_readable_errors
-def eight_bit(source: str, target: Path, rgb: bool, axes: str | None) -> None:
+def eight_bit(source: str, target: Path, rgb: bool, axes: str | None, overwrite: bool) -> None:
     """Stretch images to 8 bit, each channel from its 0.1 to its 99.9 percentile, and write them as PNG.
 
     Not for labels: objects would be lost. Images of 8 bit keep their values.
@@ -48,27 +50,32 @@ def eight_bit(source: str, target: Path, rgb: bool, axes: str | None) -> None:
             pixels = as_rgb8(pixels)
         return {f"{image.stem}.png": bytes(imagecodecs.png_encode(to_8bit(pixels)))}
 
-    _convert_all(source, target, encode)
+    _convert_all(source, target, encode, overwrite=overwrite)
 
 
 @convert.command("labels-to-tiff")
 @click.argument("source", metavar="INPUT")
 @click.argument("target", metavar="FOLDER", type=_FOLDER)
+@_OVERWRITE
 @with_readable_errors
-def labels_to_tiff(source: str, target: Path) -> None:
+def labels_to_tiff(source: str, target: Path, overwrite: bool) -> None:
     """Write label images of any usual format as TIFF of 16 bit (32 above 65535 objects)."""
     from karyoseg.core.io.images import read_labels
     from karyoseg.core.io.tiffs import encode_labels
 
-    _convert_all(source, target, lambda image: {f"{image.stem}.tif": encode_labels(read_labels(image.path))})
+    def encode(image: InputImage) -> dict[str, bytes]:
+        return {f"{image.stem}.tif": encode_labels(read_labels(image.path))}
+
+    _convert_all(source, target, encode, overwrite=overwrite)
 
 
 @convert.command("labels-to-masks")
 @click.argument("source", metavar="INPUT")
 @click.argument("target", metavar="FOLDER", type=_FOLDER)
 @click.option("--images", help="Images of the same names, to be put beside the masks.")
+@_OVERWRITE
 @with_readable_errors
-def labels_to_masks(source: str, target: Path, images: str | None) -> None:
+def labels_to_masks(source: str, target: Path, images: str | None, overwrite: bool) -> None:
     """Write label images as one PNG per object, in the layout of the Data Science Bowl 2018.
 
     The masks are FOLDER/NAME/masks/NAME_00001.png ..., the image is FOLDER/NAME/images/NAME.png, of 8 bit.
@@ -90,56 +97,78 @@ def labels_to_masks(source: str, target: Path, images: str | None) -> None:
             files[f"{name}/images/{name}.png"] = as_rgb8(read_image(pixels[name]).array)
         return {file: bytes(imagecodecs.png_encode(content)) for file, content in files.items()}
 
-    _convert_all(source, target, encode)
+    _convert_all(source, target, encode, overwrite=overwrite)
 
 
 @convert.command("masks-to-labels")
 @click.argument("source", metavar="DATASET", type=_FOLDER)
 @click.argument("target", metavar="FOLDER", type=_FOLDER)
+@_OVERWRITE
 @with_readable_errors
-def masks_to_labels(source: Path, target: Path) -> None:
+def masks_to_labels(source: Path, target: Path, overwrite: bool) -> None:
     """Combine one mask per object into label images: DATASET/NAME/masks/*.png becomes FOLDER/NAME.tif.
 
     DATASET has the layout of the Data Science Bowl 2018, with DATASET/NAME/images/*.png. Holes are filled; a pixel in
     several masks goes to the smallest object.
     """
+    from karyoseg.core.io.inputs import is_inside
     from karyoseg.core.io.tiffs import encode_labels
     from karyoseg.core.sources import open_source
 
     if not source.is_dir():
         raise KaryosegError(f"{source}: no such folder; needed: one with a folder per image. Check the path.")
     dataset = open_source(source, "dsb2018")
-    dataset.problems.raise_if_any(f"{source}: some samples cannot be converted")
+    if any(is_inside(str(record.image), str(target)) for record in dataset.records):
+        raise KaryosegError(f"{target}: holds images of {source}; needed: results apart. Choose another folder.")
     labelled = [record.id for record in dataset.records if record.labels]
-    _write_all(target, labelled, str, lambda name: {f"{name}.tif": encode_labels(dataset.read_labels(name))})
+
+    def encode(name: str) -> dict[str, bytes]:
+        return {f"{name}.tif": encode_labels(dataset.read_labels(name))}
+
+    _write_all(target, labelled, str, encode, overwrite=overwrite, problems=dataset.problems)
 
 
 @convert.command("labels-to-runs")
 @click.argument("source", metavar="INPUT")
 @click.argument("table", metavar="TABLE", type=_TABLE)
+@_OVERWRITE
 @with_readable_errors
-def labels_to_runs(source: str, table: Path) -> None:
+def labels_to_runs(source: str, table: Path, overwrite: bool) -> None:
     """Write label images as run lengths: TABLE is a submission to the Data Science Bowl 2018 (CSV)."""
     import pandas as pd
 
     from karyoseg.core.conversions import submission_rows
     from karyoseg.core.io.files import replacing
     from karyoseg.core.io.images import read_labels
-    from karyoseg.core.io.inputs import find_images
+    from karyoseg.core.io.inputs import find_images, is_inside
 
-    rows = pd.concat([submission_rows(image.stem, read_labels(image.path)) for image in find_images(source)])
-    table.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(table) as part:
-        rows.to_csv(part, index=False)
-    click.echo(f"{table}: {(rows['EncodedPixels'] != '').sum()} objects of {rows['ImageId'].nunique()} images.")
+    if not overwrite:
+        _require_free([table])
+    images = find_images(source)
+    if any(is_inside(image.path, str(table)) for image in images):
+        raise KaryosegError(f"{table}: is one of the label images; needed: a table. Choose another name.")
+    found: list[pd.DataFrame] = []
+    problems = _for_each(
+        images,
+        lambda image: image.path,
+        lambda image: found.append(submission_rows(image.stem, read_labels(image.path))),
+    )
+    if found:
+        rows = pd.concat(found)
+        table.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(table) as part:
+            rows.to_csv(part, index=False)
+        click.echo(f"{table}: {(rows['EncodedPixels'] != '').sum()} objects of {rows['ImageId'].nunique()} images.")
+    problems.raise_if_any("Some images could not be converted")
 
 
 @convert.command("runs-to-labels")
 @click.argument("table", metavar="TABLE", type=_TABLE)
 @click.argument("source", metavar="IMAGES")
 @click.argument("target", metavar="FOLDER", type=_FOLDER)
+@_OVERWRITE
 @with_readable_errors
-def runs_to_labels(table: Path, source: str, target: Path) -> None:
+def runs_to_labels(table: Path, source: str, target: Path, overwrite: bool) -> None:
     """Write run lengths as label images: FOLDER/NAME.tif for each of IMAGES, which say how large they are."""
     from karyoseg.core.conversions import labels_from_runs
     from karyoseg.core.io.images import read_image
@@ -148,7 +177,7 @@ def runs_to_labels(table: Path, source: str, target: Path) -> None:
 
     rows = read_table(table, ("ImageId", "EncodedPixels"), dtype=str, keep_default_na=False)
     runs = {str(name): group.tolist() for name, group in rows.groupby("ImageId")["EncodedPixels"]}
-    images = find_images(source)
+    images = find_images(source, exclude=str(target))
     unknown = sorted(runs.keys() - {image.stem for image in images})
     if unknown:
         raise KaryosegError(
@@ -160,35 +189,67 @@ def runs_to_labels(table: Path, source: str, target: Path) -> None:
         height, width = read_image(image.path).array.shape[:2]
         return {f"{image.stem}.tif": encode_labels(labels_from_runs(runs.get(image.stem, []), (height, width)))}
 
-    _write_all(target, images, lambda image: image.path, encode)
+    _write_all(target, images, lambda image: image.path, encode, overwrite=overwrite)
 
 
-def _convert_all(source: str, target: Path, encode: Callable[[InputImage], dict[str, bytes]]) -> None:
+def _convert_all(
+    source: str, target: Path, encode: Callable[[InputImage], dict[str, bytes]], *, overwrite: bool
+) -> None:
     """Convert all images of a folder, pattern, zip or URL."""
     from karyoseg.core.io.inputs import find_images
 
-    _write_all(target, find_images(source, exclude=str(target)), lambda image: image.path, encode)
+    images = find_images(source, exclude=str(target))
+    _write_all(target, images, lambda image: image.path, encode, overwrite=overwrite)
 
 
-def _write_all(target: Path, items: list[T], name: Callable[[T], str], encode: Callable[[T], dict[str, bytes]]) -> None:
-    """Write the files that each item becomes; all that cannot be converted are reported together, at the end."""
+def _write_all(
+    target: Path,
+    items: list[T],
+    name: Callable[[T], str],
+    encode: Callable[[T], dict[str, bytes]],
+    *,
+    overwrite: bool,
+    problems: Problems | None = None,
+) -> None:
+    """Write the files that each item becomes; what cannot be converted, with `problems`, is reported at the end."""
     from karyoseg.core.io.files import replacing
+
+    def write(item: T) -> None:
+        files = {target / file: content for file, content in encode(item).items()}
+        if not overwrite:
+            _require_free(files)
+        for path, content in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as part:
+                part.write_bytes(content)
+
+    found = _for_each(items, name, write)
+    click.echo(f"{target}: {len(items) - len(found)} of {len(items)} images converted.")
+    found.extend(list(problems or ()))
+    found.raise_if_any("Some images could not be converted")
+
+
+def _for_each(items: list[T], name: Callable[[T], str], work: Callable[[T], None]) -> Problems:
+    """Do something with each item; return one problem for each that cannot be used."""
     from karyoseg.core.progress import Progress
 
     problems = Problems()
     for item in Progress(items, desc="converting", unit="image"):
         try:
-            files = encode(item)
+            work(item)
         except KaryosegError as error:
             known = getattr(error, "problem", None)
             problems.extend(
                 [known or Problem(name(item), str(error), "what this command converts", "See the message.")]
             )
-            continue
-        for file, content in files.items():
-            path = target / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as part:
-                part.write_bytes(content)
-    click.echo(f"{target}: {len(items) - len(problems)} of {len(items)} images converted.")
-    problems.raise_if_any("Some images could not be converted")
+    return problems
+
+
+def _require_free(paths: Iterable[Path]) -> None:
+    from karyoseg.core.io.image_files import ImageError
+
+    for path in paths:
+        if path.exists():
+            raise ImageError(
+                str(path), "exists already", "a name that is free", "Choose another place, or give --overwrite."
+            )

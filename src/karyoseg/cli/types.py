@@ -84,6 +84,7 @@ def classify(examples: Path, source: str, target: Path, copy_to: Path | None, ce
     for one, kind in zip([one for one, is_sure in zip(images, sure, strict=True) if is_sure], best[sure], strict=True):
         folder = copy_to / str(kind)
         folder.mkdir(parents=True, exist_ok=True)
-        with open_binary(one.path) as stream, replacing(folder / Path(one.path.split("::")[0]).name) as part:
+        suffix = Path(one.path.split("::")[0]).suffix
+        with open_binary(one.path) as stream, replacing(folder / f"{one.stem}{suffix}") as part:
             part.write_bytes(stream.read())
     click.echo(f"{copy_to}: {sure.sum()} of {len(images)} images copied; the others are not certain.")

@@ -104,44 +104,49 @@ def to_yxc(array: np.ndarray, axes: str, where: str) -> tuple[np.ndarray, str]:
     return flat.transpose(order), "YXC" if channels else "YX"
 
 
-def assign_axes(shape: tuple[int, ...], axes: str, where: str) -> tuple[tuple[int, ...], str]:
-    """Match an axes parameter with an array, ignoring unit axes that it does not name.
+def known_axes(shape: tuple[int, ...], letters: str, axes: str | None, where: str) -> str:
+    """Tell the axes of an array: those its file states, or else those the user gives.
 
     Parameters
     ----------
     shape : tuple of int
         Shape of the stored array.
-    axes : str
-        What the user says the axes are.
+    letters : str
+        One letter per dimension, as the file has it.
+    axes : str or None
+        What the user says the axes are; counts only if the file leaves an axis longer than 1 unexplained. Unit axes
+        need not be named.
     where : str
         File named in errors.
 
     Returns
     -------
-    shape : tuple of int
-        Shape with one entry per letter.
-    axes : str
-        The letters.
+    str
+        One letter per dimension.
 
     Raises
     ------
     ImageError
-        If the number of axes differs.
+        If the number of axes that the user gives does not fit.
 
     Examples
     --------
-    >>> assign_axes((1, 3, 8, 9), "CYX", "a.tif")
-    ((3, 8, 9), 'CYX')
+    >>> known_axes((1, 3, 8, 9), "QQYX", "CYX", "a.tif")
+    'QCYX'
+    >>> known_axes((8, 9, 3), "YXS", "CYX", "a.tif")
+    'YXS'
     """
-    letters = parse_axes(axes)
-    if len(shape) == len(letters):
-        return shape, letters
-    squeezed = tuple(n for n in shape if n != 1)
-    if len(squeezed) == len(letters):
-        return squeezed, letters
+    if axes is None or all(letter in _KNOWN for letter, n in zip(letters, shape, strict=True) if n != 1):
+        return letters
+    given = parse_axes(axes)
+    if len(given) == len(shape):
+        return given
+    if len(given) == sum(n != 1 for n in shape):
+        rest = iter(given)
+        return "".join("Q" if n == 1 else next(rest) for n in shape)
     raise ImageError(
         where,
         f"{len(shape)} axes of lengths {' x '.join(str(n) for n in shape)}",
-        f"{len(letters)} axes, as the parameter axes={letters} says",
+        f"{len(given)} axes, as the parameter axes={given} says",
         "Correct or remove the parameter 'axes', or predict this file on its own.",
     )

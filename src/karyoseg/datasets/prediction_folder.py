@@ -7,6 +7,7 @@ import csv
 import io
 import logging
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -35,13 +36,27 @@ from karyoseg.datasets.files import (
     write_errors,
     write_whole,
 )
-from karyoseg.datasets.prediction_records import SUFFIXES, PredictionRecords, Record
+from karyoseg.datasets.prediction_records import SUFFIXES, PredictionRecords, Record, refuse_others
 from karyoseg.datasets.previews import as_sheet, if_present
 
 logger = logging.getLogger(__name__)
 
 _PROBLEMS = "problems.csv"
+_TABLES = (_PROBLEMS, "objects.csv", "objects.parquet")
 _ONE_LARGE = Lock()  # takes all cores, and as much memory as is good
+
+
+@dataclass(frozen=True)
+class PlannedPrediction(Lazy[PredictionResult | LargePrediction | Problem]):
+    """One image that is predicted when it is saved.
+
+    Parameters
+    ----------
+    source : str
+        Its file or URL, without passwords.
+    """
+
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,9 +78,7 @@ class StoredPrediction:
     info: dict[str, Any]
 
 
-class PredictionFolder(
-    AbstractDataset[dict[str, Lazy[PredictionResult | LargePrediction | Problem]], dict[str, Lazy[StoredPrediction]]]
-):
+class PredictionFolder(AbstractDataset[dict[str, PlannedPrediction], dict[str, Lazy[StoredPrediction]]]):
     """A folder with ``<id>.tif``, ``<id>.rois.zip``, ``<id>.geojson`` and ``<id>.png`` per image; of one that is
     predicted in blocks, ``<id>.ome.zarr`` and ``<id>.png``.
 
@@ -76,7 +89,8 @@ class PredictionFolder(
     on.
 
     The folder belongs to the user: nothing is removed, and a file that this class did not write is never
-    overwritten. Results of earlier runs on other images stay, and :meth:`load` returns them too; delete
+    overwritten; nor is the result of another image of the same name. The tables of all images count as written here
+    from the first run on. Results of earlier runs on other images stay, and :meth:`load` returns them too; delete
     their files to be rid of them.
 
     Parameters
@@ -122,24 +136,25 @@ class PredictionFolder(
             if record.is_done(key, present)
         }
 
-    def save(self, data: dict[str, Lazy[PredictionResult | LargePrediction | Problem]]) -> None:
+    def save(self, data: dict[str, PlannedPrediction]) -> None:
         """Compute and write what is new or changed.
 
         Parameters
         ----------
-        data : dict of str to Lazy
+        data : dict of str to PlannedPrediction
             Result, or problem, by image id.
 
         Raises
         ------
         KaryosegError
-            If the folder cannot be written, holds files of others under these names, or all images are
-            problems.
+            If the folder cannot be written, holds files of others or results of other images under these names, or
+            all images are problems.
         """
-        self._require_writable()
         present = self._list()
         records = self._records.read()
         self._refuse_foreign(data, present, records)
+        refuse_others(self._path, {key: plan.source for key, plan in data.items()}, records)
+        self._records.claim()
         todo = [
             key
             for key, lazy in data.items()
@@ -253,14 +268,11 @@ class PredictionFolder(
         stores = {path.name for path in Path(self._path).glob(f"*{STORE}")} if is_local(self._fs) else set()
         return list_names(self._fs, self._path) | stores
 
-    def _require_writable(self) -> None:
-        probe = f"{self._records.folder}/.writable"
-        write_whole(self._fs, probe, b"")
-        remove(self._fs, probe)
-
-    def _refuse_foreign(self, keys: Any, present: set[str], records: dict[str, Record]) -> None:
+    def _refuse_foreign(self, keys: Iterable[str], present: set[str], records: dict[str, Record]) -> None:
         new = [f"{key}{suffix}" for key in keys if key not in records for suffix in SUFFIXES]
         foreign = [name for name in new if name in present]
+        tables = [name for name in _TABLES if name in present]
+        foreign += tables if tables and self._records.is_new() else []
         if foreign:
             shown = ", ".join(foreign[: len(SUFFIXES)]) + (" ..." if len(foreign) > len(SUFFIXES) else "")
             raise KaryosegError(

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -16,6 +17,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.io.image_files import is_url
 from karyoseg.core.predicting import GEOJSON, LABELS, OVERLAY, ROIS, STORE
 from karyoseg.datasets.files import list_names, read_whole, write_whole
 
@@ -26,6 +28,11 @@ SUFFIXES = (LABELS, ROIS, GEOJSON, OVERLAY, STORE)
 _FOLDER = ".objects"
 _RECORD, _TABLE = ".json", ".parquet"
 _READERS = 16
+_SHOWN = 3
+_NOTE = "README.txt"
+_NOTE_TEXT = b"""karyoseg notes here what it has written in the folder around: which files are its own and need not be
+made again. Without these notes it takes them for files of yours, and leaves them alone.
+"""
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,43 @@ class Record:
         return bool(self.fingerprint) and self.measured and {f"{key}{suffix}" for suffix in self.files} <= present
 
 
+def refuse_others(folder: str, sources: Mapping[str, str], records: Mapping[str, Record]) -> None:
+    """Refuse to write results of images over those of others that have the same name.
+
+    Parameters
+    ----------
+    folder : str
+        The output folder.
+    sources : mapping of str to str
+        File or URL by image id; ``zip://MEMBER::ARCHIVE`` in an archive.
+    records : mapping of str to Record
+        What is there.
+
+    Raises
+    ------
+    KaryosegError
+        If an image was another file, which is still there. If it is gone, the images were moved.
+    """
+    made = {key: str(records[key].info.get("source", "")) for key in sources if key in records}
+    others = [key for key, earlier in made.items() if earlier and _is_another(sources[key], earlier)]
+    if others:
+        pairs = "; ".join(f"{key} from {made[key]}, now from {sources[key]}" for key in others[:_SHOWN])
+        raise KaryosegError(
+            f"{folder}: already has results of {len(others)} other image(s) of the same name ({pairs}"
+            f"{' ...' if len(others) > _SHOWN else ''}); needed: one image for each name. Choose another "
+            f"predict.output for these images, or rename them."
+        )
+
+
+def _is_another(source: str, earlier: str) -> bool:
+    source, earlier = source.rpartition("::")[2], earlier.rpartition("::")[2]
+    if is_url(source) or is_url(earlier):
+        return source != earlier
+    # One file has many spellings: relative, through links, in capitals.
+    file, other = Path(source), Path(earlier)
+    return file.exists() and other.exists() and not file.samefile(other)
+
+
 class PredictionRecords:
     """The folder ``.objects`` in an output folder: per image a record and a table of measurements.
 
@@ -79,7 +123,21 @@ class PredictionRecords:
 
     def exist(self) -> bool:
         """Tell whether there is any."""
-        return bool(list_names(self._fs, self.folder))
+        return any(name.endswith(_RECORD) for name in list_names(self._fs, self.folder))
+
+    def is_new(self) -> bool:
+        """Tell whether no run has written into the output folder yet."""
+        return not list_names(self._fs, self.folder)
+
+    def claim(self) -> None:
+        """Note that tables in the output folder are ours from now on.
+
+        Raises
+        ------
+        KaryosegError
+            If the folder cannot be written.
+        """
+        write_whole(self._fs, f"{self.folder}/{_NOTE}", _NOTE_TEXT)
 
     def read(self) -> dict[str, Record]:
         """Read all records, by image id; one that is damaged counts as unfinished."""

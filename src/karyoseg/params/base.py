@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -29,4 +30,18 @@ class Params(BaseModel):
             near = difflib.get_close_matches(unknown[0], known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
             raise ValueError(f"unknown parameter {', '.join(map(repr, unknown))}; {hint}")
+        return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _texts_are_no_numbers(cls, values: Any) -> Any:
+        # Kedro turns what looks like a number into one, 2024_11_05 too.
+        for key, value in values.items() if isinstance(values, dict) else ():
+            kind = cls.model_fields[key].annotation if key in cls.model_fields else None
+            only_text = set(get_args(kind) or (kind,)) <= {str, Path, type(None)}
+            if only_text and isinstance(value, int | float) and not isinstance(value, bool):
+                raise ValueError(
+                    f"{key}={value} was read as a number, and is a text; on the command line write a path with ./ "
+                    "before it (./2024_11_05), in a file put the text in quotes"
+                )
         return values

@@ -44,7 +44,8 @@ class PredictParams(Params):
     input: str | None = None
     """Images: a folder, a pattern such as `scans/**/*.tif`, a file, a zip, or any of these as a URL."""
     output: str
-    """Folder for the results, or its URL."""
+    """Folder for the results, or its URL: with `--params`, or as `predict_output` in `globals.yml`. In a parameter file
+    it would not move the results, and is refused."""
     model: str = "nuclei-fluo"
     """A model that ships (`nuclei-fluo`, `nuclei-fluo-fast`), a published one (`2D_versatile_fluo`), the folder of a
     trained model, its name in data/06_models, its URL, or `FOLDER@VERSION` of one that DVC tracks."""
@@ -62,9 +63,10 @@ class PredictParams(Params):
     full: FullParams = FullParams()
     """Of `mode: full`."""
     axes: str | None = None
-    """Axes of TIFF stacks that do not say themselves, such as `CYX`; null trusts the files."""
+    """Axes of TIFF stacks that do not say themselves, such as `CYX`; what files say counts first."""
     channels: list[Annotated[int, Field(ge=0)]] | None = None
-    """Channels to segment and measure, counted from 0; null keeps all."""
+    """Channels to segment and measure, counted from 0; null measures all, and a model of one channel sees their
+    mixture."""
     pixel_size_um: float | None = Field(default=None, gt=0)
     """Side of a pixel [um], in place of what the files say; null trusts the files."""
     magnification: float | None = Field(default=None, gt=0)
@@ -81,7 +83,8 @@ class PredictParams(Params):
     prob_thresh: float | None = Field(default=None, ge=0, le=1)
     """Objects below this probability are dropped [0..1]; null takes the model's own."""
     nms_thresh: float | None = Field(default=None, ge=0, le=1)
-    """Overlap (IoU) above which the weaker of two objects is dropped [0..1]; null takes the model's own."""
+    """Overlap above which the less probable of two objects is dropped: their intersection over the smaller of the two
+    areas [0..1]; null takes the model's own."""
     min_area: int = Field(default=0, ge=0)
     """Smaller objects are dropped [px]."""
     overlay: bool = True

@@ -4,9 +4,9 @@ rest."""
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -26,7 +26,17 @@ _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_DEPTH, _PNG_COLOUR = 24, 25  # offsets of bit depth and colour type in a PNG file
 _DEEP = 16
 _PILLOW_FORMATS = ("PNG", "JPEG", "BMP")
+_LOSSLESS = ("PNG", "BMP")
+_JPEG_IN_TIFF = {
+    tifffile.COMPRESSION.OJPEG,
+    tifffile.COMPRESSION.JPEG,
+    tifffile.COMPRESSION.ALT_JPEG,
+    tifffile.COMPRESSION.JPEG_LOSSY,
+}
 _RGB = 3
+
+# Ours is larger, and checked before any pixel is decoded. Set once: files are read in several threads.
+Image.MAX_IMAGE_PIXELS = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,8 @@ class Decoded:
         Whether the file stores one bit per pixel.
     pixel_size_um : float or None
         Side of a pixel [um].
+    lossy : bool
+        Whether JPEG has changed the values.
     """
 
     array: np.ndarray
@@ -55,6 +67,7 @@ class Decoded:
     stack: bool = False
     binary: bool = False
     pixel_size_um: float | None = None
+    lossy: bool = False
 
 
 def decode(stream: BinaryIO, where: str, *, indexed: bool) -> Decoded:
@@ -106,14 +119,10 @@ def _checked_png(stream: BinaryIO, head: bytes, where: str) -> bytes:
 
 
 def _decode_pillow(stream: BinaryIO, where: str, *, indexed: bool) -> Decoded:
-    limit = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None  # ours is larger, and checked below before any pixel is decoded
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image: Image.Image = Image.open(stream, formats=_PILLOW_FORMATS)
-            _check_size((image.height, image.width, len(image.getbands())), where)
-            image.load()
+        image: Image.Image = Image.open(stream, formats=_PILLOW_FORMATS)
+        _check_size((image.height, image.width, len(image.getbands())), where)
+        image.load()
     except UnidentifiedImageError as error:
         raise ImageError(
             where,
@@ -121,15 +130,14 @@ def _decode_pillow(stream: BinaryIO, where: str, *, indexed: bool) -> Decoded:
             "TIFF, PNG, JPEG or BMP",
             "Convert it (Fiji: File > Save As), or remove it from the input.",
         ) from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
-    binary = image.mode == "1"
+    binary, lossy = image.mode == "1", image.format not in _LOSSLESS
     if image.mode == "P" and not indexed:
         image = _apply_palette(image)
     elif image.mode in ("CMYK", "YCbCr"):
         image = image.convert("RGB")
     array = np.asarray(image)
-    return Decoded(array, "YXS"[: array.ndim], n_extra=int(image.mode in ("LA", "RGBA", "PA")), binary=binary)
+    n_extra = int(image.mode in ("LA", "RGBA", "PA"))
+    return Decoded(array, "YXS"[: array.ndim], n_extra=n_extra, binary=binary, lossy=lossy)
 
 
 def _apply_palette(image: Image.Image) -> Image.Image:
@@ -139,22 +147,31 @@ def _apply_palette(image: Image.Image) -> Image.Image:
     return red if red.tobytes() == green.tobytes() == blue.tobytes() else image
 
 
+_COMPLAINTS: ContextVar[list[str] | None] = ContextVar("complaints", default=None)
+
+
+class _CollectComplaints(logging.Filter):
+    """Keep from the log what tifffile says of a file, and give it to the thread that reads this file."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        complaints = _COMPLAINTS.get()
+        if complaints is not None:
+            complaints.append(record.getMessage())
+        return complaints is None
+
+
+logging.getLogger("tifffile").addFilter(_CollectComplaints())
+
+
 @contextmanager
 def _tifffile_complaints() -> Iterator[list[str]]:
     """Collect what tifffile only logs: it reads past a broken page chain without raising."""
-    messages: list[str] = []
-
-    class Collect(logging.Filter):
-        def filter(self, record: logging.LogRecord) -> bool:
-            messages.append(record.getMessage())
-            return False
-
-    log, collect = logging.getLogger("tifffile"), Collect()
-    log.addFilter(collect)
+    complaints: list[str] = []
+    token = _COMPLAINTS.set(complaints)
     try:
-        yield messages
+        yield complaints
     finally:
-        log.removeFilter(collect)
+        _COMPLAINTS.reset(token)
 
 
 def _decode_tiff(stream: BinaryIO, where: str, *, indexed: bool) -> Decoded:
@@ -168,7 +185,15 @@ def _decode_tiff(stream: BinaryIO, where: str, *, indexed: bool) -> Decoded:
         # ImageJ stores gray images shown with a colour table as palette images: there the indices are the intensities.
         palette = not (indexed or tif.is_imagej)
     array, axes = _intensities(array, series.axes, page, where, indexed=indexed, palette=palette)
-    return Decoded(array, axes, n_extra=n_alpha(page), stack=True, binary=page.bitspersample == 1, pixel_size_um=size)
+    return Decoded(
+        array,
+        axes,
+        n_extra=n_alpha(page),
+        stack=True,
+        binary=page.bitspersample == 1,
+        pixel_size_um=size,
+        lossy=page.compression in _JPEG_IN_TIFF,
+    )
 
 
 def _only_series(tif: tifffile.TiffFile, complaints: list[str], where: str) -> tifffile.TiffPageSeries:

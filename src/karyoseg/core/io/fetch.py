@@ -13,6 +13,7 @@ import logging
 import re
 import shutil
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -222,6 +223,13 @@ def _fetch_folder(url: str, directory: Path, pin: str | None, retries: int, paus
     shown = public_url(url)
     target = directory / cache_name(url)
     if target.is_dir():
+        copied = datetime.fromtimestamp(target.stat().st_mtime).astimezone()
+        logger.warning(
+            "%s: using the copy of %s; to fetch again what has changed since, delete %s",
+            shown,
+            f"{copied:%Y-%m-%d %H:%M}",
+            target,
+        )
         return Fetched(target, "", shown)
     if target.is_file() or pin:
         return None

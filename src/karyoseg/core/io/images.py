@@ -13,7 +13,7 @@ from os import PathLike, fspath
 import numpy as np
 from scipy import ndimage as ndi
 
-from karyoseg.core.axes import assign_axes, to_yxc
+from karyoseg.core.axes import known_axes, to_yxc
 from karyoseg.core.io.decoders import Decoded, decode
 from karyoseg.core.io.image_files import ImageError, image_errors, open_binary
 
@@ -37,11 +37,17 @@ class ImageFile:
         ``YX`` or ``YXC``.
     pixel_size_um : float or None
         Side of a pixel [um] from the metadata, if believable; see :mod:`karyoseg.core.pixel_size`.
+    lossy : bool
+        Whether JPEG has changed the values: no harm to an image, but to labels and masks.
+    colour : bool
+        Whether channels are those of colour pixels, in place of separate stains.
     """
 
     array: np.ndarray
     axes: str
     pixel_size_um: float | None = None
+    lossy: bool = False
+    colour: bool = False
 
 
 def read_image(path: str | PathLike[str], axes: str | None = None) -> ImageFile:
@@ -56,7 +62,7 @@ def read_image(path: str | PathLike[str], axes: str | None = None) -> ImageFile:
     path : str or path
         TIFF, PNG, JPEG or BMP; local or any fsspec URL.
     axes : str, optional
-        Axes of a TIFF stack that does not say itself, such as ``CYX``. Other formats ignore it.
+        Axes of a TIFF stack that does not say itself, such as ``CYX``. Files that do, and other formats, ignore it.
 
     Returns
     -------
@@ -70,11 +76,11 @@ def read_image(path: str | PathLike[str], axes: str | None = None) -> ImageFile:
     """
     where = fspath(path)
     decoded = _decode(where, indexed=False)
-    array, letters = _arrange(decoded, axes, where)
+    array, letters, colour = _arrange(decoded, axes, where)
     if letters == "YXC" and decoded.n_extra:
         array = array[..., : array.shape[-1] - decoded.n_extra]
         array, letters = (array[..., 0], "YX") if array.shape[-1] == 1 else (array, letters)
-    return ImageFile(np.ascontiguousarray(array), letters, decoded.pixel_size_um)
+    return ImageFile(np.ascontiguousarray(array), letters, decoded.pixel_size_um, decoded.lossy, colour)
 
 
 def read_labels(path: str | PathLike[str], axes: str | None = None) -> np.ndarray:
@@ -101,11 +107,13 @@ def read_labels(path: str | PathLike[str], axes: str | None = None) -> np.ndarra
     Raises
     ------
     ImageError
-        If the file cannot be read, or holds colours, fractions, a binary mask or values beyond int32.
+        If the file cannot be read, is compressed as JPEG, or holds colours, fractions, a binary mask or values beyond
+        int32.
     """
     where = fspath(path)
     decoded = _decode(where, indexed=True)
-    array, letters = _arrange(decoded, axes, where)
+    refuse_lossy(where, lossy=decoded.lossy)
+    array, letters, _ = _arrange(decoded, axes, where)
     if letters == "YXC":
         array = array[..., : array.shape[-1] - decoded.n_extra]
         if any(not np.array_equal(array[..., 0], array[..., c]) for c in range(1, array.shape[-1])):
@@ -135,6 +143,30 @@ def read_labels(path: str | PathLike[str], axes: str | None = None) -> np.ndarra
     return np.ascontiguousarray(array, dtype=np.int32)
 
 
+def refuse_lossy(where: str, *, lossy: bool) -> None:
+    """Refuse labels and masks that went through JPEG: around every edge it makes values that nobody drew.
+
+    Parameters
+    ----------
+    where : str
+        File named in the error.
+    lossy : bool
+        Whether they did; see :class:`ImageFile`.
+
+    Raises
+    ------
+    ImageError
+        If so.
+    """
+    if lossy:
+        raise ImageError(
+            where,
+            "compressed as JPEG, which changes values",
+            "labels or masks as they were drawn",
+            "Save as PNG or TIFF without JPEG compression, from the original; converting this file does not mend it.",
+        )
+
+
 def _decode(where: str, *, indexed: bool) -> Decoded:
     with open_binary(where) as stream, image_errors(where, *_DAMAGED):
         decoded = decode(stream, where, indexed=indexed)
@@ -148,17 +180,17 @@ def _decode(where: str, *, indexed: bool) -> Decoded:
     return decoded
 
 
-def _arrange(decoded: Decoded, axes: str | None, where: str) -> tuple[np.ndarray, str]:
+def _arrange(decoded: Decoded, axes: str | None, where: str) -> tuple[np.ndarray, str, bool]:
     array, letters = decoded.array, decoded.axes
-    if axes is not None and decoded.stack:
-        shape, letters = assign_axes(array.shape, axes, where)
-        array = array.reshape(shape)
+    if decoded.stack:
+        letters = known_axes(array.shape, letters, axes, where)
     if not array.size:
         raise ImageError(where, "an image without pixels", "at least one pixel", "Export the image again.")
     if array.dtype == bool:
         array = array.astype(np.uint8)
+    colour = "S" in letters
     array, letters = to_yxc(array.astype(array.dtype.newbyteorder("="), copy=False), letters, where)
-    return array, letters
+    return array, letters, colour
 
 
 def _refuse_binary(array: np.ndarray, binary: bool, where: str) -> None:
@@ -178,4 +210,4 @@ def _refuse_binary(array: np.ndarray, binary: bool, where: str) -> None:
         )
 
 
-__all__ = ["IMAGE_SUFFIXES", "ImageError", "ImageFile", "read_image", "read_labels"]
+__all__ = ["IMAGE_SUFFIXES", "ImageError", "ImageFile", "read_image", "read_labels", "refuse_lossy"]

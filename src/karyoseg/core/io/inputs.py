@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
-import re
+import logging
 import zipfile
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,11 +18,20 @@ from karyoseg.core.io.image_files import is_url, open_binary
 from karyoseg.core.io.images import IMAGE_SUFFIXES
 from karyoseg.core.io.large_images import ZARR_SUFFIX
 from karyoseg.core.io.links import LinkingFileSystem
+from karyoseg.core.io.stems import unique_stems
 from karyoseg.core.io.storage import storage_errors, storage_problem
 
-_KINDS = ", ".join(IMAGE_SUFFIXES)
+logger = logging.getLogger(__name__)
+
+_KINDS = ", ".join((*IMAGE_SUFFIXES, ZARR_SUFFIX))
+#: Files of microscopes that only Bio-Formats reads as a whole.
+_MICROSCOPES = (
+    ".czi", ".lif", ".nd2", ".lsm", ".oib", ".oif", ".vsi", ".svs", ".ndpi", ".scn", ".mrxs", ".ims", ".dv", ".stk",
+)  # fmt: skip
+#: Files that stand beside images without being any.
+_BESIDE = (".txt", ".csv", ".tsv", ".json", ".geojson", ".xml", ".md", ".log", ".yml", ".yaml", ".parquet", ".html")
+_CLUTTER = ("thumbs.db", "desktop.ini")
 _SHOWN = 8
-_MAX_STEM_BYTES = 200  # with suffixes and a temporary name it still fits in the 255 of a file system
 _MAX_MEMBER_BYTES = 2**33
 _ENCRYPTED = 1
 
@@ -61,15 +68,15 @@ def find_images(spec: str, exclude: str | None = None) -> list[InputImage]:
         - a ``.zip`` archive: its images at any depth, read in memory, nothing is extracted;
         - any of these as an fsspec URL such as ``s3://bucket/folder``.
 
-        Hidden files and ``__MACOSX`` are skipped, and files that do not end like an image. Links are followed, but
-        not into a folder that holds the link.
+        Hidden files and ``__MACOSX`` are skipped, and files that do not end like an image; the log names those that
+        may be images all the same. Links are followed, but not into a folder that holds the link.
     exclude : str, optional
         Folder whose files are not taken, at any depth: the output of an earlier run.
 
     Returns
     -------
     list of InputImage
-        In order of path. Names are given by :func:`unique_stems`.
+        In order of path. Names are given by :func:`~karyoseg.core.io.stems.unique_stems`.
 
     Raises
     ------
@@ -79,11 +86,13 @@ def find_images(spec: str, exclude: str | None = None) -> list[InputImage]:
     listed, named = _listed(spec)
     found = listed if named else [one for one in listed if _is_image(one[0])]
     if not found:
-        names = _listing([one[0] for one in listed])
-        raise KaryosegError(
-            f"{spec}: found {names}; needed: at least one image ({_KINDS}). Check the path; for images in "
-            f"subfolders use a pattern such as '{spec.rstrip('/')}/**/*.tif'."
-        )
+        names = [one[0] for one in listed]
+        advice = f"Check the path; for images in subfolders use a pattern such as '{spec.rstrip('/')}/**/*.tif'."
+        if any(name.lower().endswith(_MICROSCOPES) for name in names):
+            advice = "Export them as OME-TIFF (Fiji: Plugins > Bio-Formats > Bio-Formats Exporter)."
+        raise KaryosegError(f"{spec}: found {_listing(names)}; needed: at least one image ({_KINDS}). {advice}")
+    if not named:
+        _log_left_out(listed, exclude)
     if exclude is not None:
         all_found, found = found, [one for one in found if not is_inside(one[1], exclude)]
         if not found:
@@ -91,55 +100,8 @@ def find_images(spec: str, exclude: str | None = None) -> list[InputImage]:
                 f"{spec}: all {len(all_found)} image(s) lie in the output folder {exclude}; needed: results "
                 f"apart from images. Choose another output folder."
             )
-    stems = unique_stems([re.sub(r"\.ome\.zarr$", ZARR_SUFFIX, name, flags=re.IGNORECASE) for name, _, _ in found])
-    return [InputImage(path, stem, stamp) for (_, path, stamp), stem in zip(found, stems, strict=True)]
-
-
-def unique_stems(names: list[str]) -> list[str]:
-    """Name outputs after inputs so that no two agree, also on file systems that ignore case.
-
-    The stem is the file name without its last suffix. Inputs that would share one get the first of these
-    that is unique: stem and suffix (``a.png`` and ``a.tif`` give ``a_png`` and ``a_tif``), their path below
-    the common folder (``x/a.png`` gives ``x_a_png``), a number.
-
-    Parameters
-    ----------
-    names : list of str
-        Paths with ``/``.
-
-    Returns
-    -------
-    list of str
-        One per path, without characters that file systems forbid.
-
-    Examples
-    --------
-    >>> unique_stems(["x/a.png", "x/a.tif", "x/b.tif"])
-    ['a_png', 'a_tif', 'b']
-    """
-    paths = [PurePosixPath(name) for name in names]
-    common = os.path.commonpath([str(path.parent) for path in paths])
-    suffixed = [f"{path.stem}_{path.suffix[1:]}" for path in paths]
-    nested = [
-        "_".join([*path.relative_to(common).parts[:-1], name]) for path, name in zip(paths, suffixed, strict=True)
-    ]
-    stems = [_safe(path.stem) for path in paths]
-    for candidates in (suffixed, nested):
-        shared = _shared(stems)
-        stems = [
-            _safe(other) if stem.casefold() in shared else stem for stem, other in zip(stems, candidates, strict=True)
-        ]
-    shared = _shared(stems)
-    taken = {stem.casefold() for stem in stems}
-    unique = []
-    for stem in stems:
-        name, number = stem, 0
-        while stem.casefold() in shared and name.casefold() in taken:
-            number += 1
-            name = f"{stem}_{number}"
-        taken.add(name.casefold())
-        unique.append(name)
-    return unique
+    names = unique_stems([name for name, _, _ in found])
+    return [InputImage(path, name, stamp) for (_, path, stamp), name in zip(found, names, strict=True)]
 
 
 def is_inside(path: str, folder: str) -> bool:
@@ -245,15 +207,25 @@ def _zip_members(spec: str) -> list[tuple[str, str, str]]:
     )
 
 
-def _shared(stems: list[str]) -> set[str]:
-    """Return what occurs more than once, without regard to case."""
-    return {stem for stem, count in Counter(stem.casefold() for stem in stems).items() if count > 1}
-
-
 def _is_image(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in (*IMAGE_SUFFIXES, ZARR_SUFFIX) and not _is_hidden(name)
+
+
+def _is_hidden(name: str) -> bool:
     path = PurePosixPath(name)
-    hidden = path.name.startswith(".") or "__MACOSX" in path.parts
-    return path.suffix.lower() in (*IMAGE_SUFFIXES, ZARR_SUFFIX) and not hidden
+    return path.name.startswith(".") or "__MACOSX" in path.parts
+
+
+def _log_left_out(listed: list[tuple[str, str, str]], exclude: str | None) -> None:
+    """Name the files that are not taken for images, so that nobody misses theirs silently."""
+    names = [
+        PurePosixPath(name).name
+        for name, path, _ in listed
+        if not (_is_image(name) or _is_hidden(name) or (exclude is not None and is_inside(path, exclude)))
+    ]
+    names = [name for name in names if not name.lower().endswith(_BESIDE) and name.lower() not in _CLUTTER]
+    if names:
+        logger.warning("%d file(s) are no TIFF, PNG, JPEG, BMP or Zarr: %s", len(names), _shorten(names))
 
 
 def _is_zarr(path: str) -> bool:
@@ -275,13 +247,11 @@ def _folder_stamp(fs: fsspec.AbstractFileSystem, folder: str) -> str:
     return ";".join(_stamp(info) for info in sorted(fs.ls(folder, detail=True), key=lambda info: str(info["name"])))
 
 
-def _safe(stem: str) -> str:
-    cleaned = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", stem).strip(" .")
-    return cleaned.encode()[:_MAX_STEM_BYTES].decode(errors="ignore") or "image"
-
-
 def _listing(names: list[str]) -> str:
     if not names:
         return "no files"
-    shown = ", ".join(PurePosixPath(name).name for name in names[:_SHOWN])
-    return f"{len(names)} file(s), no image: {shown}{' ...' if len(names) > _SHOWN else ''}"
+    return f"{len(names)} file(s), no image: {_shorten([PurePosixPath(name).name for name in names])}"
+
+
+def _shorten(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")

@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 import zarr
 
-from karyoseg.core.axes import CHANNEL_AXES, assign_axes, to_yxc
+from karyoseg.core.axes import CHANNEL_AXES, known_axes, to_yxc
 from karyoseg.core.blocks.grid import Window, sample_windows
 from karyoseg.core.io.decoders import n_alpha
 from karyoseg.core.io.image_files import ImageError, image_errors, is_url
@@ -240,9 +240,8 @@ def _arranged(
     path: str, array: Any, letters: str, axes: str | None, size: float | None, ngff: str | None
 ) -> LargeImage:
     """Check the axes, which are known or given."""
-    if axes is not None and len(axes) == array.ndim:
-        _, letters = assign_axes(array.shape, axes, path)
     letters = letters or ("YX" if array.ndim == _SQUARE else "Q" * array.ndim)
+    letters = known_axes(array.shape, letters, axes, path)
     if array.dtype.kind not in "buif" or not array.size:
         raise ImageError(path, f"{array.dtype} pixels, {array.shape}", "integers or real numbers", "Convert the image.")
     # An array that takes no memory goes the way that the pixels will go.

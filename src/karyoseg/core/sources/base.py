@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -188,8 +189,8 @@ def apply_test_ids(
     """
     if test_ids is None:
         return list(records)
-    wanted = {name.casefold() for name in test_ids}
-    hits = [{name.casefold(), r.id.casefold()} & wanted for name, r in zip(names, records, strict=True)]
+    wanted = {_plain(name) for name in test_ids}
+    hits = [{_plain(name), _plain(r.id)} & wanted for name, r in zip(names, records, strict=True)]
     absent = len(wanted) - len(set().union(*hits))
     if absent == len(wanted):
         raise KaryosegError(
@@ -200,3 +201,8 @@ def apply_test_ids(
     if absent:
         logger.warning("%d of the %d ids in dataset.test_ids are not in this data set.", absent, len(wanted))
     return [replace(r, split="test" if hit else "train") for r, hit in zip(records, hits, strict=True)]
+
+
+def _plain(name: str) -> str:
+    # Accents are one letter in some files and two in others.
+    return unicodedata.normalize("NFC", name).casefold()

@@ -11,12 +11,14 @@ from __future__ import annotations
 import csv
 import math
 import re
+import unicodedata
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from karyoseg.core.errors import KaryosegError, Problems
+from karyoseg.core.io.stems import stem
 from karyoseg.core.sources.base import FileSource, SampleRecord, SourceOptions
-from karyoseg.core.sources.names import by_stem, image_files, locate, stem, subfolder, unique_ids
+from karyoseg.core.sources.names import by_stem, image_files, locate, subfolder, unique_ids
 
 _TABLE = "image_description.csv"
 _NEEDED = f"rawimages/, groundtruth/ and {_TABLE}"
@@ -66,8 +68,7 @@ def open_bsst265(folder: Path, options: SourceOptions) -> FileSource:
     problems = Problems()
     table = _find_table(root)
     rows = _read_table(table, problems)
-    images, masks = by_stem(image_files(raw), problems), by_stem(image_files(truth), problems)
-    images, masks = ({_key(stem(p)): p for p in group.values()} for group in (images, masks))
+    images, masks = (by_stem(image_files(part), problems, _key) for part in (raw, truth))
     complete = _report_gaps(table, rows, images, masks, problems)
     ids = unique_ids([(stem(images[key]),) for key in complete])
     records = [
@@ -86,7 +87,7 @@ def open_bsst265(folder: Path, options: SourceOptions) -> FileSource:
 
 def _key(name: str) -> str:
     """Compare names regardless of case, blanks, underscores and dashes: table and files may disagree."""
-    return re.sub(r"[\s_-]+", "_", name.strip()).casefold()
+    return re.sub(r"[\s_-]+", "_", unicodedata.normalize("NFC", name.strip())).casefold()
 
 
 def _find_table(root: Path) -> Path:

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from karyoseg.core.errors import KaryosegError, Problems
-from karyoseg.core.io.images import ImageError, ImageFile, read_image
+from karyoseg.core.io.images import ImageError, ImageFile, read_image, refuse_lossy
 from karyoseg.core.sources.base import FileSource, SampleRecord, SourceOptions, apply_test_ids
 from karyoseg.core.sources.names import image_files, locate, subfolder, unique_ids
 
@@ -118,8 +118,15 @@ def read_mask(path: Path) -> np.ndarray:
     -------
     (Y, X) bool ndarray
         True inside the object.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read, or is compressed as JPEG.
     """
-    array = np.asarray(read_image(path).array > 0)
+    file = read_image(path)
+    refuse_lossy(str(path), lossy=file.lossy)
+    array = np.asarray(file.array > 0)
     return array if array.ndim == 2 else np.asarray(array.any(axis=-1))  # noqa: PLR2004
 
 

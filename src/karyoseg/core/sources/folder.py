@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from karyoseg.core.errors import Problems
+from karyoseg.core.io.stems import stem
 from karyoseg.core.sources.base import FileSource, SampleRecord, SourceOptions, apply_test_ids
-from karyoseg.core.sources.names import by_stem, image_files, locate, pair, stem, subfolder, unique_ids
+from karyoseg.core.sources.names import by_stem, image_files, locate, pair, subfolder, unique_ids
 
 _MASKS = ("masks", "labels")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from karyoseg.core.errors import KaryosegError, Problems
 from karyoseg.core.io.images import IMAGE_SUFFIXES
+from karyoseg.core.io.stems import stem
 
 _LONGEST_ID = 120
 _SEARCH_DEPTH = 3
@@ -100,22 +101,6 @@ def image_files(folder: Path) -> list[Path]:
     )
 
 
-def stem(path: Path) -> str:
-    """Return a file name without its suffix, ``.ome.tif`` included.
-
-    Parameters
-    ----------
-    path : Path
-        An image file.
-
-    Returns
-    -------
-    str
-        The stem.
-    """
-    return re.sub(r"\.ome$", "", path.stem, flags=re.IGNORECASE)
-
-
 def subfolder(folder: Path, *names: str) -> Path | None:
     """Find a direct subfolder by name, letter case aside.
 
@@ -175,8 +160,8 @@ def locate(folder: Path, is_root: Callable[[Path], bool], layout: str, needed: s
     )
 
 
-def by_stem(files: Iterable[Path], problems: Problems) -> dict[str, Path]:
-    """Key files by their stem in lower case; two files of the same stem are a problem.
+def by_stem(files: Iterable[Path], problems: Problems, key: Callable[[str], str] = str.casefold) -> dict[str, Path]:
+    """Key files by their stem; two files of the same key are a problem.
 
     Parameters
     ----------
@@ -184,15 +169,17 @@ def by_stem(files: Iterable[Path], problems: Problems) -> dict[str, Path]:
         Files of one folder.
     problems : Problems
         Collects the doubles.
+    key : callable
+        Turns a stem into the key; by default letter case does not count.
 
     Returns
     -------
     dict of str to Path
-        The files whose stem is unique.
+        The files whose key is unique.
     """
     groups: dict[str, list[Path]] = {}
     for path in files:
-        groups.setdefault(stem(path).casefold(), []).append(path)
+        groups.setdefault(key(stem(path)), []).append(path)
     for paths in groups.values():
         if len(paths) > 1:
             problems.add(

@@ -130,8 +130,9 @@ def _open(fetched: dict[str, str], params: DatasetParams) -> Source:
 
 def _ids(path: Path) -> tuple[str, ...]:
     try:
-        return tuple(path.read_text("utf-8-sig").split())
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise KaryosegError(
             f"dataset.test_ids: {path} cannot be read ({error}). Needed: a text file with one sample id per line."
         ) from error
+    return tuple(line.strip() for line in lines if line.strip())

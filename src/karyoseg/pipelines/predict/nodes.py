@@ -25,7 +25,7 @@ from karyoseg.core.progress import Progress
 from karyoseg.core.runs.privacy import public_url
 from karyoseg.core.spooled_table import SpooledTable
 from karyoseg.core.threads import Room, map_completed, n_threads
-from karyoseg.datasets.prediction_folder import StoredPrediction
+from karyoseg.datasets.prediction_folder import PlannedPrediction, StoredPrediction
 from karyoseg.models import load_segmenter
 from karyoseg.models.base import Segmenter
 from karyoseg.models.shared import SharedModel
@@ -70,7 +70,7 @@ def find_inputs(params: PredictParams) -> list[InputImage]:
     return images
 
 
-def predict_images(inputs: list[InputImage], params: PredictParams) -> dict[str, Lazy[Outcome]]:
+def predict_images(inputs: list[InputImage], params: PredictParams) -> dict[str, PlannedPrediction]:
     """Segment each image and lay out the result in the files that Fiji and QuPath open.
 
     In: the images and a model folder; neither data nor parameters of the
@@ -101,11 +101,10 @@ def predict_images(inputs: list[InputImage], params: PredictParams) -> dict[str,
     in_blocks = partial(plan_large, SharedModel(params.model, engine, precision), params)
     segment_large = refuse_large if full else in_blocks
     return {
-        image.stem: Lazy(
-            partial(
-                _predict_one, partial(segment_large if _is_large(image, params) else segment, image), image, params
-            ),
+        image.stem: PlannedPrediction(
+            partial(_predict_one, segment, segment_large, image, params),
             fingerprint(image.path, image.stamp, segmenter.fingerprint, runs_in, options),
+            public_url(image.path),
         )
         for image in inputs
     }
@@ -125,13 +124,14 @@ def collect_objects(
         logger.warning(
             "objects.csv also has %d image(s) of earlier runs in this folder: %s", len(earlier), earlier[:10]
         )
-    dark = 0
+    dark = merged = 0
 
     def measured() -> Iterator[pd.DataFrame]:
-        nonlocal dark
+        nonlocal dark, merged
         for stem, lazy in Progress(predictions.items(), desc="collecting objects", unit="image"):
             stored = lazy()
             dark += bool(stored.info.get("optical_density"))
+            merged += bool(stored.info.get("merged_channels"))
             stored.table.insert(0, "image", pd.Series([stem] * len(stored.table), dtype="str"))
             yield stored.table
 
@@ -139,6 +139,12 @@ def collect_objects(
     logger.info("%d objects in %d image(s)", len(objects), len(predictions))
     if dark:
         logger.info("%d image(s) with dark nuclei on a bright background were shown as optical density", dark)
+    if merged:
+        logger.warning(
+            "%d image(s) have several channels, and the model takes one: it was shown their mixture. To segment one, "
+            "say which: predict.channels=[0]",
+            merged,
+        )
     return objects, objects
 
 
@@ -157,9 +163,14 @@ def _check(source: InputImage, params: PredictParams) -> None:
         select_channels(read_input(source.path, params.axes).array, params.channels, "keep", where=source.path)
 
 
-def _predict_one(segment: Callable[[], Outcome], source: InputImage, params: PredictParams) -> Outcome:
+def _predict_one(
+    segment: Callable[[InputImage], Outcome],
+    segment_large: Callable[[InputImage], Outcome],
+    source: InputImage,
+    params: PredictParams,
+) -> Outcome:
     try:
-        return segment()
+        return segment_large(source) if _is_large(source, params) else segment(source)
     except StorageError:
         raise
     except KaryosegError as error:
@@ -193,7 +204,13 @@ def _segment(
     if params.min_area:
         labels = relabel(remove_small(labels, params.min_area))
     origin = {"source": public_url(source.path), "model": public_url(params.model)}
-    info = origin | {"scale": scale, "pixel_size_um": pixel_size, "optical_density": recipe.white is not None}
+    stains = file.axes == "YXC" and not file.colour and recipe.channels is None
+    info = origin | {
+        "scale": scale,
+        "pixel_size_um": pixel_size,
+        "optical_density": recipe.white is not None,
+        "merged_channels": stains and recipe.colour == "gray",
+    }
     table = measure_objects(labels, image, pixel_size)
     return PredictionResult(labels, image, table, pixel_size, info, params.overlay)
 
