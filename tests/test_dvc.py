@@ -147,7 +147,7 @@ def test_parameters_are_those_that_the_nodes_read(
         if groups:
             expected[path.relative_to(project).as_posix()] = groups
             # Where data lie is no parameter of a result.
-            globals_ = set(re.findall(r"\$\{globals:(\w+)", text)) - {"data"}
+            globals_ = set(re.findall(r"\$\{globals:(\w+)", text)) - {"data", "predict_output"}
             if globals_:
                 expected.setdefault("conf/base/globals.yml", set()).update(globals_)
     listed = {dep.def_path: set(dep.params) for dep in stages[name].deps if isinstance(dep, ParamsDependency)}

@@ -16,7 +16,10 @@ from karyoseg.pipeline_registry import WORKFLOW
 from projects import copy_project, kedro
 
 LAYERS = ["raw", "intermediate", "primary", "model_input", "models", "model_output", "reporting"]
-STYLE = {"synthetic_images", "synthetic_labels", "prepared_style_images", "prepared_style_labels"}  # not run here
+STYLE = {  # not run here
+    *("synthetic_images", "synthetic_images_table", "synthetic_labels"),
+    *("prepared_style_images", "prepared_style_labels"),
+}
 WITHOUT_PREVIEW = {"pixel_counts", "report"} | STYLE  # in memory; a web page of its own
 PAYLOAD = 400e3
 

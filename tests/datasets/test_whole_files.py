@@ -48,6 +48,13 @@ def test_missing_file_is_named(tmp_path: Path, kind: type, name: str, data: Any,
     assert f"{name}: is not there" in str(caught.value.__cause__)
 
 
+def test_an_optional_table_that_was_never_written_is_empty(tmp_path: Path) -> None:
+    dataset = CSVDataset(filepath=str(tmp_path / "t.csv"), optional=True)
+    assert dataset.load().empty
+    dataset.save(TABLE)
+    assert same(dataset.load(), TABLE)
+
+
 @pytest.mark.parametrize(("kind", "name"), [row[:2] for row in KINDS[:3]])
 def test_damaged_file_is_named(tmp_path: Path, kind: type, name: str) -> None:
     (tmp_path / name).write_bytes(b"")

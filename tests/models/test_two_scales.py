@@ -99,9 +99,27 @@ def test_an_image_without_nuclei() -> None:
     assert found.scale == 1
 
 
-def test_the_second_run_is_left_out_where_it_would_be_too_large() -> None:
+def test_an_image_too_large_for_the_second_scale_gets_what_is_possible_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     model = Choosy()
-    found = run(model, np.zeros((20, 3001), np.float32))
+    run(model, np.zeros((20, 4000), np.float32), second_scale=2.0, facts=ImageFacts("big.tif"))
+    assert [scale for scale, _ in model.runs] == [1.0, 1.5]
+    assert "big.tif: 4000 px at scale 2.00 are more than 6000 px; the second run is at 1.50" in caplog.text
+
+
+def test_the_second_run_is_left_out_where_it_would_be_the_first_again(caplog: pytest.LogCaptureFixture) -> None:
+    model = Choosy()
+    found = run(model, np.zeros((20, 5700), np.float32), facts=ImageFacts("big.tif"))
     assert len(model.runs) == 1
-    assert found.second.shape == (20, 3001)
+    assert not found.second.any()
+    assert found.second.shape == (20, 5700)
     assert not math.isnan(found.scale)
+    assert "big.tif: 5700 px at scale 2.00 are more than 6000 px; there is no second run" in caplog.text
+
+
+def test_an_image_that_fits_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    model = Choosy()
+    run(model, np.zeros((20, 3000), np.float32))
+    assert [scale for scale, _ in model.runs] == [1.0, 2.0]
+    assert caplog.text == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from karyoseg.core.augmentation.augmenter import Augmenter
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.size import median_diameter, resize_labels
+from karyoseg.datasets import SamplePartitions
 from karyoseg.params.augment import AugmentParams, StyleParams
 from karyoseg.params.preprocess import PreprocessParams
 from karyoseg.pipelines.augment import create_pipeline
@@ -85,6 +87,14 @@ def style_pairs(disks: np.ndarray) -> tuple[dict[str, Lazy[Any]], dict[str, Lazy
     return partitions(images), partitions(labels)
 
 
+def painted_from(labels: dict[str, Lazy[Any]]) -> pd.DataFrame:
+    """What style_transfer writes of its images."""
+    return pd.DataFrame({"id": list(labels), "labels_fingerprint": [label.fingerprint for label in labels.values()]})
+
+
+NO_TABLE = pd.DataFrame()
+
+
 def test_policy_says_whether_synthetic_samples_are_used(params: AugmentParams) -> None:
     assert "style" not in build_policy(params)
     assert build_policy(style_params(params, share=0.4))["style"] == {"share": 0.4}
@@ -95,8 +105,8 @@ def test_synthetic_pairs_get_the_size_and_the_form_of_the_training_images(
 ) -> None:
     recipe = PreprocessParams(channels=[4], rescale={"name": "diameter", "target": 12})
     pairs = style_pairs(disks)
-    images = prepare_style_images(*pairs, style_params(params), recipe)
-    labels = prepare_style_labels(*pairs, style_params(params), recipe)
+    images = prepare_style_images(*pairs, painted_from(pairs[1]), style_params(params), recipe)
+    labels = prepare_style_labels(*pairs, painted_from(pairs[1]), style_params(params), recipe)
     assert set(images) == set(labels) == {"g_000", "g_001", "g_002"}
     for key in images:
         image, found = images[key](), labels[key]()
@@ -114,9 +124,9 @@ def test_fingerprints_of_synthetic_pairs_follow_what_they_depend_on(params: Augm
     pairs = style_pairs(disks)
     target = PreprocessParams(rescale={"name": "diameter", "target": 12})
     for prepare in (prepare_style_images, prepare_style_labels):
-        first = prepare(*pairs, style_params(params), target)
-        again = prepare(*pairs, style_params(params, share=0.9), target)
-        other = prepare(*pairs, style_params(params), PreprocessParams())
+        first = prepare(*pairs, NO_TABLE, style_params(params), target)
+        again = prepare(*pairs, NO_TABLE, style_params(params, share=0.9), target)
+        other = prepare(*pairs, NO_TABLE, style_params(params), PreprocessParams())
         for key, value in first.items():
             assert value.fingerprint == again[key].fingerprint != other[key].fingerprint
 
@@ -124,28 +134,53 @@ def test_fingerprints_of_synthetic_pairs_follow_what_they_depend_on(params: Augm
 def test_synthetic_pairs_are_left_alone_unless_asked_for(params: AugmentParams, disks: np.ndarray) -> None:
     by_size = PreprocessParams(rescale={"name": "pixel_size", "target": 0.5})
     for prepare in (prepare_style_images, prepare_style_labels):
-        assert prepare(*style_pairs(disks), params, by_size) == {}
+        assert prepare(*style_pairs(disks), NO_TABLE, params, by_size) == {}
 
 
 def test_synthetic_pairs_that_cannot_be_used_are_an_error(params: AugmentParams, disks: np.ndarray) -> None:
     images, labels = style_pairs(disks)
+    some = {key: labels[key] for key in ("g_000", "g_002")}
+    by_magnification = PreprocessParams(rescale={"name": "magnification", "target": 20})
     with pytest.raises(KaryosegError, match="no synthetic images"):
-        prepare_style_images({}, labels, style_params(params), PreprocessParams())
+        prepare_style_images({}, labels, NO_TABLE, style_params(params), PreprocessParams())
     with pytest.raises(KaryosegError, match="without their labels: g_001"):
-        prepare_style_images(
-            images, {"g_000": labels["g_000"], "g_002": labels["g_002"]}, style_params(params), PreprocessParams()
-        )
+        prepare_style_images(images, some, NO_TABLE, style_params(params), PreprocessParams())
     with pytest.raises(KaryosegError, match="is magnification, which synthetic images do not have"):
-        prepare_style_labels(
-            images, labels, style_params(params), PreprocessParams(rescale={"name": "magnification", "target": 20})
-        )
+        prepare_style_labels(images, labels, NO_TABLE, style_params(params), by_magnification)
+
+
+@pytest.mark.parametrize("prepare", [prepare_style_images, prepare_style_labels])
+def test_images_and_labels_of_different_runs_are_refused(
+    params: AugmentParams, disks: np.ndarray, prepare: Callable[..., Any]
+) -> None:
+    images, labels = style_pairs(disks)
+    painted = painted_from(labels)
+    redrawn = labels | {"g_001": Lazy(labels["g_001"].compute, "drawn by a second run")}
+    with pytest.raises(KaryosegError, match=r"1 synthetic image\(s\), such as g_001, .*Run style_transfer again"):
+        prepare(images, redrawn, painted, style_params(params), PreprocessParams())
+    with pytest.raises(KaryosegError, match="such as g_000"):
+        prepare(images, labels, painted[1:], style_params(params), PreprocessParams())
+    assert set(prepare(images, labels, painted, style_params(params), PreprocessParams())) == set(images)
+
+
+def test_the_second_run_of_style_transfer_is_noticed_on_disk(
+    params: AugmentParams, disks: np.ndarray, tmp_path: Path
+) -> None:
+    """As after a run that drew other masks under the same ids and was killed before it painted them."""
+    images, labels = style_pairs(disks)
+    store = SamplePartitions(path=str(tmp_path / "labels"), file_format="labels")
+    store.save(labels)
+    painted = painted_from(store.load())
+    store.save({key: Lazy(label.compute, "of the second run") for key, label in labels.items()})
+    with pytest.raises(KaryosegError, match=r"3 synthetic image\(s\)"):
+        prepare_style_labels(images, store.load(), painted, style_params(params), PreprocessParams())
 
 
 def test_pipeline_reads_and_writes_the_agreed_names() -> None:
     pipeline = create_pipeline()
     assert pipeline.inputs() == {
         *("params:augment", "params:preprocess", "primary_images", "primary_labels", "splits"),
-        *("synthetic_images", "synthetic_labels"),
+        *("synthetic_images", "synthetic_images_table", "synthetic_labels"),
     }
     written = {"augmentation_policy", "augmentation_sheet", "prepared_style_images", "prepared_style_labels"}
     assert pipeline.all_outputs() == written

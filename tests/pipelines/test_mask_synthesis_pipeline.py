@@ -14,11 +14,12 @@ from kedro.runner import SequentialRunner
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.lazy import Lazy
+from karyoseg.core.mask_synthesis.population import Population, measure_population
 from karyoseg.core.synthetic import NucleiScene, render_scene
 from karyoseg.datasets import SamplePartitions
 from karyoseg.params.mask_synthesis import MaskSynthesisParams
 from karyoseg.pipelines.mask_synthesis import create_pipeline
-from karyoseg.pipelines.mask_synthesis.nodes import build_shape_database, draw_masks, measure_styles
+from karyoseg.pipelines.mask_synthesis.nodes import build_shape_database, compare_masks, draw_masks, measure_styles
 
 PARAMS = MaskSynthesisParams(n_masks=2, size=128)
 
@@ -67,6 +68,32 @@ def test_masks_of_each_style_are_stored_counted_and_compared(inputs: dict[str, A
     comparison = found["mask_comparison"].set_index(["cluster", "quantity"])["synthetic"]
     assert comparison["group_002", "diameter"] > 1.2 * comparison["group_001", "diameter"]
     assert found["mask_comparison_figure"].axes[0].get_ylabel() == "group_001"
+
+
+def population(labels: np.ndarray) -> Population:
+    return measure_population([labels], 512, 20)
+
+
+def squares(step: int, side: int = 20) -> np.ndarray:
+    """Rows of squares of 20 px."""
+    labels = np.zeros((7 * step, 7 * step), np.int32)
+    for index, (y, x) in enumerate(np.ndindex(7, 7), start=1):
+        labels[y * step : y * step + side, x * step : x * step + side] = index
+    return labels
+
+
+def test_styles_whose_density_or_touching_was_not_reached_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    populations = {"same": population(squares(26)), "dense": population(squares(22)), "close": population(squares(22))}
+    drawn = {
+        "same": population(squares(27)),
+        "dense": population(squares(26)),
+        "close": population(squares(20)[:, : 3 * 20]),
+    }
+    table = compare_masks(populations, drawn)
+    assert set(table["cluster"]) == {"same", "dense", "close"}
+    assert "dense: coverage (share of the area) is 0.59 in the synthetic masks, 0.83 was measured" in caplog.text
+    assert "close: touching (share of the objects) is 1.00 in the synthetic masks, 0.00 was measured" in caplog.text
+    assert "same" not in caplog.text
 
 
 def test_stored_masks_are_not_drawn_again(inputs: dict[str, Any], tmp_path: Path) -> None:

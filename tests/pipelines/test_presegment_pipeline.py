@@ -152,6 +152,53 @@ def test_small_objects_are_dropped(folder: Path, tmp_path: Path, model: Threshol
     assert np.unique(labels["gray"]).tolist() == [0, 1, 2, 3]
 
 
+@pytest.fixture
+def given(folder: Path, tmp_path: Path, disks: np.ndarray) -> Path:
+    """Label images of a user: other suffixes, one of a file that is no image; one pixel in `deep` is not annotated."""
+    labels = tmp_path / "given"
+    labels.mkdir()
+    for name in ("gray", "stained", "alpha", "palette"):
+        Image.fromarray((7 * disks).astype(np.uint16)).save(labels / f"{name}.png")
+    deep = disks.astype(np.int32)
+    deep[0, 0] = -1
+    tifffile.imwrite(labels / "deep.tif", deep)
+    tifffile.imwrite(labels / "blank.tif", np.zeros((30, 40), np.uint16))
+    tifffile.imwrite(labels / "unused.tif", disks.astype(np.uint16))
+    return labels
+
+
+def test_label_images_of_the_user_take_the_place_of_weak_ones(
+    folder: Path, given: Path, tmp_path: Path, model: Threshold, disks: np.ndarray
+) -> None:
+    images, labels, manifest = run(folder, tmp_path / "out", labels=str(given))
+    assert model.n_calls == 0
+    assert set(labels) == set(images)
+    for key in ("gray", "stained", "alpha", "palette", "deep"):
+        np.testing.assert_array_equal(labels[key], disks)
+    assert manifest.set_index("id")["n_objects"].to_dict() == {key: 0 if key == "blank" else 4 for key in images}
+    tifffile.imwrite(given / "deep.tif", np.where(disks == 2, 0, disks).astype(np.uint16))
+    assert run(folder, tmp_path / "out", labels=str(given))[1]["deep"].max() == 3
+
+
+def test_missing_and_wrong_label_images_are_reported_together(
+    folder: Path, given: Path, tmp_path: Path, model: Threshold
+) -> None:
+    (given / "gray.png").unlink()
+    tifffile.imwrite(given / "deep.tif", np.zeros((5, 6), np.uint16))
+    Image.fromarray(np.zeros((96, 112, 3), np.uint8) + np.uint8([1, 2, 3])).save(given / "alpha.png")
+    (folder / "broken.png").write_bytes(b"not an image")
+    with pytest.raises(ProblemReport) as caught:
+        run(folder, tmp_path / "out", labels=str(given))
+    text = str(caught.value)
+    assert "4 problems" in text
+    assert "gray.png: has no label image; needed: a label image gray.* in" in text
+    assert "deep.tif: 5 x 6 px; needed: 96 x 112 px" in text
+    assert "alpha.png: a colour image" in text
+    assert "broken.png" in text
+    images, _, _ = run(folder, tmp_path / "out", labels=str(given), on_bad_image="skip")
+    assert set(images) == {"stained", "palette", "blank"}
+
+
 def test_without_input_the_command_is_shown() -> None:
     with pytest.raises(KaryosegError, match=r"presegment\.input=FOLDER"):
         nodes.find_inputs(PresegmentParams())

@@ -18,7 +18,13 @@ from karyoseg.core.lazy import Lazy
 from karyoseg.datasets import CSVDataset, MatplotlibDataset, SamplePartitions, StyleModels
 from karyoseg.params.style_transfer import StyleTransferParams
 from karyoseg.pipelines.style_transfer import create_pipeline
-from karyoseg.pipelines.style_transfer.nodes import generate_images, measure_samples, train_generators
+from karyoseg.pipelines.style_transfer.nodes import (
+    check_clusters,
+    gather_samples,
+    generate_images,
+    judge_generators,
+    train_generators,
+)
 
 SHAPE = (40, 48)
 ANYTHING = {"max_kid_ratio": 1e9, "min_contrast": 0}
@@ -60,6 +66,12 @@ MASKS = pd.DataFrame(
 )
 
 
+def manifest(empty: tuple[str, ...] = ()) -> pd.DataFrame:
+    """What presegment wrote of the images."""
+    facts = {"height": SHAPE[0], "width": SHAPE[1], "n_objects": [0 if key in empty else 4 for key in IDS]}
+    return pd.DataFrame({"id": IDS, "source": IDS} | facts)
+
+
 @pytest.fixture
 def catalog(tmp_path: Path) -> DataCatalog:
     """Inputs on disk: in group_002 nothing was found, in group_003 in one of two images."""
@@ -75,10 +87,12 @@ def catalog(tmp_path: Path) -> DataCatalog:
             "style_images": partitions("03/images", "image"),
             "style_labels": partitions("03/labels", "labels"),
             "style_clusters": table("03/clusters.csv"),
+            "style_manifest": table("03/manifest.csv"),
             "synthetic_labels": partitions("05/labels", "labels"),
             "synthetic_masks_table": table("05/masks.csv"),
             "style_models": StyleModels(path=str(tmp_path / "06/style")),
             "synthetic_images": partitions("05/images", "image"),
+            "synthetic_images_table": table("05/painted.csv"),
             "style_quality": table("08/quality.csv"),
             "style_samples_figure": MatplotlibDataset(filepath=str(tmp_path / "08/samples.png")),
             "params:style_transfer": MemoryDataset(make_params(tmp_path / "06/.training")),
@@ -87,6 +101,7 @@ def catalog(tmp_path: Path) -> DataCatalog:
     found.save("style_images", lazies(IDS, "image"))
     found.save("style_labels", lazies(IDS, "labels", empty=("x", "z")))
     found.save("style_clusters", CLUSTERS)
+    found.save("style_manifest", manifest(("x", "z")))
     found.save("synthetic_labels", lazies([*MASKS["id"]], "labels"))
     found.save("synthetic_masks_table", MASKS)
     return found
@@ -107,6 +122,8 @@ def test_the_pipeline_runs_from_disk_to_disk_and_repeats_nothing(
     assert list(images) == list(MASKS["id"])
     first = {key: image() for key, image in images.items()}
     assert all(image.shape == (*SHAPE, 3) and image.dtype == np.uint8 for image in first.values())
+    painted = catalog.load("synthetic_images_table").set_index("id")["labels_fingerprint"].to_dict()
+    assert painted == {key: label.fingerprint for key, label in catalog.load("synthetic_labels").items()}
     assert (tmp_path / "08" / "samples.png").stat().st_size > 10_000
 
     monkeypatch.setattr("keras.Model.fit", lambda *args, **kwargs: pytest.fail("training began"))
@@ -127,18 +144,67 @@ def test_if_no_cluster_passes_the_reasons_are_told_and_kept(catalog: DataCatalog
     assert not catalog.load("style_quality")["passed"].any()
 
 
-def test_without_any_object_the_run_ends_before_training(tmp_path: Path) -> None:
+def unlike_images(labels: dict[str, Lazy[np.ndarray]]) -> dict[str, Lazy[np.ndarray]]:
+    """Images that show nothing of their labels."""
+    return {key: Lazy(partial(draw, 100 + i, "image"), f"other-{i}") for i, key in enumerate(labels)}
+
+
+def test_clusters_that_no_generator_could_save_are_left_out_before_the_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = lazies(IDS, "labels", empty=("x",))
+    images = lazies(IDS, "image") | {key: unlike_images(labels)[key] for key in ("y", "z")}
+    params = make_params(tmp_path)
+    samples = gather_samples(images, labels, CLUSTERS, manifest(("x",)))
+    made = {"synthetic_labels": lazies([*MASKS["id"]], "labels"), "masks": MASKS}
+    checks = check_clusters(images=images, labels=labels, samples=samples, params=params, **made)
+    assert checks["why"].tolist() == [
+        "",
+        "presegmentation found no objects in any of its images",
+        "the objects of the weak masks do not stand out in the real images",
+    ]
+    assert list(train_generators(images, labels, samples, checks, params)) == ["group_001"]
+    assert "group_003 is left out: the objects of the weak masks do not stand out" in caplog.text
+    left_out = checks[checks["why"] != ""]
+    quality = judge_generators(
+        models={}, images=images, labels=labels, samples=samples, checks=left_out, params=params, **made
+    )
+    assert quality["why"].tolist() == left_out["why"].tolist()
+    assert not quality["passed"].any()
+
+
+def test_a_cluster_without_masks_is_not_learnt(tmp_path: Path) -> None:
+    images, labels = lazies(IDS, "image"), lazies(IDS, "labels")
+    samples = gather_samples(images, labels, CLUSTERS, manifest())
+    checks = check_clusters(
+        images=images,
+        labels=labels,
+        samples=samples,
+        synthetic_labels=lazies(["group_003_000"], "labels"),
+        masks=MASKS,
+        params=make_params(tmp_path),
+    )
+    assert checks["why"].tolist() == ["it has no synthetic masks", "it has no synthetic masks", ""]
+
+
+def test_if_no_cluster_can_be_learnt_the_run_ends_before_training_with_the_reasons(tmp_path: Path) -> None:
     images, labels = lazies(IDS, "image"), lazies(IDS, "labels", empty=tuple(IDS))
-    samples = measure_samples(images, labels, CLUSTERS)
+    samples = gather_samples(images, labels, CLUSTERS, manifest(tuple(IDS)))
     assert samples["n_objects"].tolist() == [0] * 5
-    with pytest.raises(KaryosegError, match="no cluster has an image with objects"):
-        train_generators(images, labels, samples, make_params(tmp_path))
+    params = make_params(tmp_path)
+    checks = check_clusters(
+        images=images, labels=labels, samples=samples, synthetic_labels={}, masks=MASKS, params=params
+    )
+    with pytest.raises(KaryosegError, match=r"no cluster can be learnt \(group_001: presegmentation found no objects"):
+        train_generators(images, labels, samples, checks, params)
 
 
-def test_samples_that_are_listed_but_missing_are_named() -> None:
-    images = lazies(IDS[1:], "image")
-    with pytest.raises(KaryosegError, match=r"001 in clusters\.csv, but without image or labels"):
-        measure_samples(images, lazies(IDS, "labels"), CLUSTERS)
+@pytest.mark.parametrize("missing", ["image", "labels", "manifest"])
+def test_samples_that_are_listed_but_missing_are_named(missing: str) -> None:
+    images, labels = (lazies(IDS[1:] if missing == kind else IDS, kind) for kind in ("image", "labels"))
+    known = manifest()[1:] if missing == "manifest" else manifest()
+    with pytest.raises(KaryosegError, match=r"001 in clusters\.csv, but without image, labels or row"):
+        gather_samples(images, labels, CLUSTERS, known)
 
 
 def test_an_image_is_made_again_only_if_something_it_depends_on_changed(tmp_path: Path) -> None:
@@ -150,7 +216,7 @@ def test_an_image_is_made_again_only_if_something_it_depends_on_changed(tmp_path
 
     def marks(model: Any = Model, **changes: Any) -> dict[str, str]:
         models = {"group_001": model(), "group_003": model()}
-        made = generate_images(models, labels, MASKS, quality, make_params(tmp_path, **changes))
+        made, _ = generate_images(models, labels, MASKS, quality, make_params(tmp_path, **changes))
         return {key: lazy.fingerprint for key, lazy in made.items()}
 
     assert list(marks()) == ["group_001_000", "group_001_001"]  # those of the cluster that passed
@@ -163,9 +229,10 @@ def test_an_image_is_made_again_only_if_something_it_depends_on_changed(tmp_path
 def test_pipeline_reads_and_writes_the_agreed_names() -> None:
     pipeline = create_pipeline()
     assert pipeline.inputs() == {
-        "style_images", "style_labels", "style_clusters", "synthetic_labels", "synthetic_masks_table",
-        "params:style_transfer",
+        "style_images", "style_labels", "style_clusters", "style_manifest", "synthetic_labels",
+        "synthetic_masks_table", "params:style_transfer",
     }  # fmt: skip
     assert pipeline.all_outputs() == {
-        "style_samples", "style_models", "synthetic_images", "style_quality", "style_samples_figure"
+        "style_samples", "style_checks", "style_models", "synthetic_images", "synthetic_images_table",
+        "style_quality", "style_samples_figure",
     }  # fmt: skip

@@ -16,12 +16,16 @@ from kedro.runner import SequentialRunner
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.preparation import Preparation
 from karyoseg.datasets import CSVDataset, ForegroundDirectory
+from karyoseg.models.stardist import StarDistSegmenter
 from karyoseg.models.unet import ForegroundModel
 from karyoseg.params.predict import PredictParams
 from karyoseg.params.preprocess import PreprocessParams
+from karyoseg.params.train import TrainParams
 from karyoseg.params.train_foreground import TrainForegroundParams
 from karyoseg.pipelines.predict import nodes
+from karyoseg.pipelines.train.nodes import train_model
 from karyoseg.pipelines.train_foreground import create_pipeline
+from karyoseg.pipelines.train_foreground.nodes import train_foreground
 from recipes import OnlyRescaled
 
 
@@ -60,6 +64,35 @@ class Everything:
         return SimpleNamespace(labels=labels, scale=scale)
 
 
+def test_it_learns_from_the_samples_that_train_learns_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, list[str]] = {}
+
+    def fit(self: Any, train: Any, validation: Any, augment: Any, options: Any) -> pd.DataFrame:
+        seen[type(self).__name__] = train.ids
+        assert validation.ids == ["s2"]
+        assert self.training["n_style"] == 2
+        return pd.DataFrame()
+
+    ids = ["s0", "s1", "s2"]
+    parts = [{key: Lazy(lambda i=i, p=p: field(i)[p], f"{key}-{p}") for i, key in enumerate(ids)} for p in range(2)]
+    shared = {
+        "images": parts[0],
+        "labels": parts[1],
+        "manifest": pd.DataFrame({"id": ids, "prepared_channels": 1}),
+        "splits": pd.DataFrame({"id": ids, "split": ["train", "train", "val"]}),
+        "policy": {"seed": 1, "transforms": [], "style": {"share": 0.5}},
+        "style_images": {"g_000": parts[0]["s0"], "g_001": parts[0]["s1"], "g_002": parts[0]["s2"]},
+        "style_labels": {"g_000": parts[1]["s0"], "g_001": parts[1]["s1"], "g_002": parts[1]["s2"]},
+        "preprocess": PreprocessParams(),
+    }
+    for model in (ForegroundModel, StarDistSegmenter):
+        monkeypatch.setattr(model, "fit", fit)
+    train_foreground(**shared, params=TrainForegroundParams(workspace=str(tmp_path)))
+    train_model(**shared, params=TrainParams(workspace=str(tmp_path), name="m"))
+    assert seen["ForegroundModel"] == seen["StarDistSegmenter"]
+    assert sum(key.startswith("style/") for key in seen["ForegroundModel"]) == 2
+
+
 @pytest.mark.slow
 def test_trained_stored_loaded_and_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [f"s{i}" for i in range(5)]
@@ -81,6 +114,8 @@ def test_trained_stored_loaded_and_used(tmp_path: Path, monkeypatch: pytest.Monk
         "primary_manifest": pd.DataFrame({"id": ids, "prepared_channels": 1}),
         "splits": pd.DataFrame({"id": ids, "split": ["train"] * 3 + ["val", "test"]}),
         "augmentation_policy": {"transforms": []},
+        "prepared_style_images": {},
+        "prepared_style_labels": {},
         "params:preprocess": PreprocessParams(),
         "params:train_foreground": params,
     }

@@ -26,6 +26,7 @@ from karyoseg.core.size import resize_labels
 from karyoseg.datasets import CSVDataset, JSONDataset
 from karyoseg.params.predict import PredictParams
 from karyoseg.params.tune_postprocessing import TunePostprocessingParams
+from karyoseg.pipelines.predict import full
 from karyoseg.pipelines.predict import nodes as predict_nodes
 from karyoseg.pipelines.tune_postprocessing import create_pipeline
 from karyoseg.pipelines.tune_postprocessing import nodes as tune_nodes
@@ -121,8 +122,8 @@ def test_what_is_found_is_used_by_predict(inputs: dict[str, Any], tmp_path: Path
 
     tifffile.imwrite(tmp_path / "new.tif", field(4, 0)[0])
     counts = {
-        mode: predict(tmp_path / "new.tif", mode=mode, **full).labels.max()
-        for mode, full in [
+        mode: predict(tmp_path / "new.tif", mode=mode, **options).labels.max()
+        for mode, options in [
             ("fast", {}),
             ("full", {"full": {"postprocessing": str(tmp_path / "postprocessing.json")}}),
         ]
@@ -175,6 +176,29 @@ def test_parameters_of_another_scale_are_warned_of(tmp_path: Path, caplog: pytes
     predict(tmp_path / "new.tif", mode="full", full={"postprocessing": str(tmp_path / "p.json")})
     assert "second_scale 1.2" in caplog.text
     assert "another model" in caplog.text
+
+
+@pytest.mark.parametrize("searched", [None, "maps"])
+@pytest.mark.parametrize("used", [None, "maps", "other"])
+def test_parameters_of_another_foreground_model_are_warned_of(
+    inputs: dict[str, Any],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    searched: str | None,
+    used: str | None,
+) -> None:
+    def open_model(name: str | None, segmenter: Any) -> Any:
+        nothing = SimpleNamespace(fingerprint=f"weights of {name}", predict=lambda image: np.ones(image.shape[:2]))
+        return nothing if name else None
+
+    for module in (tune_nodes, full):
+        monkeypatch.setattr(module, "open_foreground", open_model)
+    tune(inputs, tmp_path, foreground_model=searched, n_trials=2)
+    tifffile.imwrite(tmp_path / "new.tif", field(1, 0)[0])
+    options = {"postprocessing": str(tmp_path / "postprocessing.json"), "foreground_model": used}
+    predict(tmp_path / "new.tif", mode="full", full=options)
+    assert (f"another foreground model ({searched or 'none'})" in caplog.text) == (searched != used)
 
 
 def test_a_missing_or_wrong_parameter_file_is_named_at_the_start(tmp_path: Path) -> None:

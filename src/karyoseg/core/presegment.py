@@ -10,8 +10,6 @@ from karyoseg.core.labels import n_objects
 from karyoseg.core.normalise import LUMA
 from karyoseg.core.size import median_diameter
 
-_EXPECTED = 40.0  # px, the size that nucleAIzer brings nuclei to
-
 
 def describe(image: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """Measure what was found in an image.
@@ -27,7 +25,7 @@ def describe(image: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     -------
     dict
         height, width [px], n_objects, diameter (median, of circles of the same area; NaN without objects) [px],
-        scale_to_40 (by which nuclei become 40 px), contrast (``bright`` or ``dark`` nuclei; empty without objects).
+        contrast (``bright`` or ``dark`` nuclei; empty without objects).
     """
     diameter = median_diameter(labels)
     inside = labels > 0
@@ -40,6 +38,5 @@ def describe(image: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         "width": labels.shape[1],
         "n_objects": n_objects(labels),
         "diameter": diameter,
-        "scale_to_40": _EXPECTED / diameter,
         "contrast": contrast,
     }

@@ -89,6 +89,13 @@ class CSVDataset(_WholeFileMixin, csv_dataset.CSVDataset):
     """Table as CSV; see :class:`kedro_datasets.pandas.CSVDataset`.
 
     Ids, classes and the like are text, also those that look like numbers ("001") or like "NA"; empty stays empty text.
+
+    Parameters
+    ----------
+    optional : bool
+        A file that was never written is an empty table; otherwise that is an error.
+    **options : object
+        Those of the class of kedro-datasets.
     """
 
     DEFAULT_LOAD_ARGS: ClassVar[dict[str, Any]] = {
@@ -97,6 +104,10 @@ class CSVDataset(_WholeFileMixin, csv_dataset.CSVDataset):
         "na_values": [""],
     }
 
+    def __init__(self, *, optional: bool = False, **options: Any):
+        super().__init__(**options)
+        self._optional = optional
+
     @if_present
     def preview(self, nrows: int = 5) -> TablePreview:
         """Show the first rows in kedro-viz."""
@@ -104,6 +115,8 @@ class CSVDataset(_WholeFileMixin, csv_dataset.CSVDataset):
 
     def load(self) -> pd.DataFrame:
         """Read the table."""
+        if self._optional and not self._exists():
+            return pd.DataFrame()
         table = super().load()
         text = [name for name in _TEXT if name in table]
         table[text] = table[text].fillna("")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from karyoseg.models.base import Prediction, Segmenter
 from karyoseg.models.unet import ForegroundModel
 from karyoseg.models.whole_image import NO_LIMIT
 
+logger = logging.getLogger(__name__)
+
 _CLOSE = 1.1  # scales that differ by less give the same
 _LONGEST = 6000  # side of what the network sees [px]
 
@@ -34,7 +37,7 @@ class TwoScales:
     first : (Y, X) int32 ndarray
         Label image of the run with nuclei at the trained size; rule A is applied.
     second : (Y, X) int32 ndarray
-        Likewise at the larger size; nothing if the image is too large for that.
+        Likewise at the larger size, or as near to it as an image of that size allows; nothing if that is no larger.
     foreground : (Y, X) float32 ndarray or None
         Probability of being nucleus, 0..1.
     scale : float
@@ -109,9 +112,8 @@ def segment_at_two_scales(
     wanted = min(wanted, max(first.scale, _LONGEST / max(shape)))
     if max(wanted / first.scale, first.scale / wanted) > _CLOSE:
         first = predict(wanted)
-    larger = second_scale * first.scale
-    fits = larger * max(shape) <= _LONGEST
-    second = predict(larger).labels if fits else np.zeros_like(first.labels)
+    larger = _limited(second_scale * first.scale, first.scale, shape, facts.where)
+    second = predict(larger).labels if larger else np.zeros_like(first.labels)
     nuclei = None
     if foreground:
         seen = prepare(first.scale)
@@ -149,6 +151,23 @@ def open_foreground(model: str | None, segmenter: Segmenter) -> ForegroundModel 
             f"for the model beside it. Train both on the same prepared images."
         )
     return opened
+
+
+def _limited(wanted: float, first: float, shape: tuple[int, int], where: str) -> float | None:
+    """Scale of the second run as far as the network can see the image; None if that is hardly more than the first."""
+    possible = _LONGEST / max(shape)
+    if wanted <= possible:
+        return wanted
+    far_enough = possible > _CLOSE * first
+    logger.warning(
+        "%s: %d px at scale %.2f are more than %d px; %s",
+        where,
+        max(shape),
+        wanted,
+        _LONGEST,
+        f"the second run is at {possible:.2f}" if far_enough else "there is no second run, only the first",
+    )
+    return possible if far_enough else None
 
 
 def _scale_from(labels: np.ndarray, trained: float | None, scale: float) -> float:

@@ -17,6 +17,9 @@ class PresegmentParams(Params):
 
     input: str | None = None
     """Images without masks: a folder, a pattern such as `scans/**/*.tif`, a file, a zip, or any of these as a URL."""
+    labels: str | None = None
+    """Label images of your own to use in place of weak ones: a folder or as for `input`, with a file for each image, of
+    the same name but for the suffix; null lets `model` make the labels."""
     model: str = "nuclei-fluo"
     """Model that makes the weak labels; as for `predict.model`."""
     contrast: Contrast = "auto"

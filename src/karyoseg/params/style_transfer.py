@@ -48,7 +48,8 @@ class QualityParams(Params):
     min_contrast: float = Field(default=0.5, ge=0, le=1)
     """Smallest visibility of the objects, relative to that in the real images [0..1]."""
     max_accuracy: float = Field(default=1.0, gt=0.5, le=1)
-    """Largest share of tiles that a classifier of texture tells apart from real ones [0..1]; 1 only reports it."""
+    """Largest share of tiles that a classifier of texture tells apart from real ones [0..1]. 1 only reports it: a
+    slight blur is enough to be told, and from which value on training suffers was not measured."""
 
 
 class StyleTransferParams(Params):

@@ -80,11 +80,12 @@ def draw_contact_sheet(
 
 
 def prepare_style_images(
-    images: Partitions, labels: Partitions, params: AugmentParams, preprocess: PreprocessParams
+    images: Partitions, labels: Partitions, painted: pd.DataFrame, params: AugmentParams, preprocess: PreprocessParams
 ) -> Partitions:
     """Bring synthetic images to the form of the training images, if they are to be used.
 
-    In: the images that style transfer made, and the labels they were made of.
+    In: the images that style transfer made, label images, and the fingerprints
+    of those that the images were painted from.
     Out: float32 images, rescaled by the size of their nuclei and normalised
     as the real ones; none with augment.style.use=false.
     """
@@ -97,16 +98,16 @@ def prepare_style_images(
         key: Lazy(
             partial(prepare, key), fingerprint(images[key].fingerprint, labels[key].fingerprint, recipe.to_dict())
         )
-        for key in _style_keys(images, labels, params, preprocess)
+        for key in _style_keys(images, labels, painted, params, preprocess)
     }
 
 
 def prepare_style_labels(
-    images: Partitions, labels: Partitions, params: AugmentParams, preprocess: PreprocessParams
+    images: Partitions, labels: Partitions, painted: pd.DataFrame, params: AugmentParams, preprocess: PreprocessParams
 ) -> Partitions:
     """Bring the labels of synthetic images to the grid of the prepared ones, if they are to be used.
 
-    In: the labels that the images were made of.
+    In: as for their images.
     Out: label images of the same size as the prepared synthetic images.
     """
     recipe = _style_recipe(preprocess)
@@ -118,7 +119,7 @@ def prepare_style_labels(
 
     return {
         key: Lazy(partial(prepare, key), fingerprint(labels[key].fingerprint, recipe.to_dict(), fill, min_area))
-        for key in _style_keys(images, labels, params, preprocess)
+        for key in _style_keys(images, labels, painted, params, preprocess)
     }
 
 
@@ -136,7 +137,7 @@ def _style_scale(labels: np.ndarray, recipe: Preparation, key: str) -> float:
 
 
 def _style_keys(
-    images: Partitions, labels: Partitions, params: AugmentParams, preprocess: PreprocessParams
+    images: Partitions, labels: Partitions, painted: pd.DataFrame, params: AugmentParams, preprocess: PreprocessParams
 ) -> list[str]:
     """Ids of the synthetic pairs to use."""
     if not params.style.use:
@@ -159,5 +160,14 @@ def _style_keys(
         raise KaryosegError(
             f"augment: synthetic images without their labels: {', '.join(alone[:5])}; needed: both, of the same run. "
             f"Run mask_synthesis and style_transfer again."
+        )
+    # Without the table the pairs are not from style_transfer: somebody put them there together.
+    sources = dict(zip(painted["id"], painted["labels_fingerprint"], strict=True)) if len(painted) else None
+    other = [key for key in keys if sources is not None and sources.get(key) != labels[key].fingerprint]
+    if other:
+        raise KaryosegError(
+            f"augment: {len(other)} synthetic image(s), such as {other[0]}, were painted from other labels than those "
+            f"in 05_model_input/style/labels now; needed: both of the same run. Run style_transfer again: it paints "
+            f"what changed."
         )
     return keys

@@ -11,7 +11,7 @@ from .nodes import build_policy, draw_contact_sheet, prepare_style_images, prepa
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
     """Write the augmentation policy, show what it does, and prepare synthetic images if they are to be used."""
-    style = ["synthetic_images", "synthetic_labels", "params:augment", "params:preprocess"]
+    style = ["synthetic_images", "synthetic_labels", "synthetic_images_table", "params:augment", "params:preprocess"]
     return Pipeline(
         [
             Node(build_policy, "params:augment", "augmentation_policy", name="build_policy"),

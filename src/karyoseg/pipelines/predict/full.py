@@ -58,6 +58,8 @@ class FullMode:
         FullMode
             Ready to segment.
         """
+        foreground = open_foreground(params.full.foreground_model, segmenter)
+        mark = foreground and foreground.fingerprint
         path, second_scale = params.full.postprocessing, params.full.second_scale
         text = '{"parameters": {}}' if path is None else _read(path)
         found = PostProcessing.from_json(text, str(path))
@@ -66,8 +68,11 @@ class FullMode:
             logger.warning("%s: searched with second_scale %g, not %g", path, searched["second_scale"], second_scale)
         if searched.get("fingerprint", segmenter.fingerprint) != segmenter.fingerprint:
             logger.warning("%s: searched with another model (%s)", path, searched.get("model"))
+        if searched.get("foreground_fingerprint", mark) != mark:
+            used = searched.get("foreground_model") or "none"
+            logger.warning("%s: searched with another foreground model (%s)", path, used)
         logger.info("Full mode: scales 1 and %g, %s", second_scale, found)
-        return cls(found, second_scale, open_foreground(params.full.foreground_model, segmenter))
+        return cls(found, second_scale, foreground)
 
     @property
     def identity(self) -> dict[str, Any]:

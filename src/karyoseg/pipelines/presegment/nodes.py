@@ -10,6 +10,7 @@ import pandas as pd
 
 from karyoseg.core.conversions import as_rgb8
 from karyoseg.core.errors import KaryosegError, Problem, Problems
+from karyoseg.core.io.images import read_labels
 from karyoseg.core.io.inputs import InputImage, find_images
 from karyoseg.core.io.large_images import is_large
 from karyoseg.core.io.storage import StorageError
@@ -42,8 +43,8 @@ def find_inputs(params: PresegmentParams) -> list[InputImage]:
     In: where to look: a file, folder, pattern, zip archive or URL.
     Out: at least one image.
 
-    All images that cannot be used are reported together, or left out with
-    on_bad_image=skip.
+    All images that cannot be used, or lack one of the label images that were
+    given, are reported together, or left out with on_bad_image=skip.
     """
     if params.input is None:
         raise KaryosegError(
@@ -51,9 +52,10 @@ def find_inputs(params: PresegmentParams) -> list[InputImage]:
             "'kedro run --pipeline style --params presegment.input=FOLDER'."
         )
     images = find_images(params.input)
+    label_files = _find_labels(params)
     problems = Problems()
     bad = set()
-    checked = map_completed(lambda image: (image, _find_problem(image, params)), images, n_threads())
+    checked = map_completed(lambda image: (image, _find_problem(image, label_files, params)), images, n_threads())
     for image, problem in Progress(checked, total=len(images), desc="checking images", unit="image"):
         if problem is not None:
             problems.extend([problem])
@@ -82,14 +84,25 @@ def read_images(inputs: list[InputImage], params: PresegmentParams) -> Partition
 
 
 def label_images(images: Partitions, params: PresegmentParams) -> Partitions:
-    """Label the images with a model that was made for others, as well as it can.
+    """Label the images with a model that was made for others, as well as it can; or take labels that were given.
 
-    In: RGB images of 8 bit, and a model.
+    In: RGB images of 8 bit, and a model or label images.
     Out: weak label images; empty where nothing was found.
 
     As predict does it: dark nuclei are shown as bright ones to a model that knows
     bright ones only, at the size at which it is most certain.
     """
+    label_files = _find_labels(params)
+    if label_files is not None:
+        logger.info("Labels of %s in place of weak ones", public_url(str(params.labels)))
+        return {
+            key: Lazy(
+                partial(_read_given, file, params),
+                fingerprint(file.path, file.stamp, _VERSION, params.axes, params.min_area),
+            )
+            for key, file in label_files.items()
+            if key in images
+        }
     segmenter = load_segmenter(params.model)
     runs_in = segmenter.use(params.engine, params.precision)
     logger.info("Weak labels by %s, in %s", public_url(params.model), runs_in)
@@ -134,19 +147,40 @@ def describe_images(inputs: list[InputImage], images: Partitions, labels: Partit
     return table
 
 
-def _find_problem(image: InputImage, params: PresegmentParams) -> Problem | None:
+def _find_labels(params: PresegmentParams) -> dict[str, InputImage] | None:
+    """Label images that were given, by stem."""
+    return None if params.labels is None else {file.stem: file for file in find_images(params.labels)}
+
+
+def _find_problem(
+    image: InputImage, label_files: dict[str, InputImage] | None, params: PresegmentParams
+) -> Problem | None:
     try:
         if is_large(image.path, params.max_megapixels):
             raise KaryosegError(f"more than {params.max_megapixels:g} million px, or a Zarr store")
         height, width = _select(image, params).shape[:2]
         if height * width > params.max_megapixels * 1e6:
             raise KaryosegError(f"{height} x {width} px; presegment.max_megapixels is {params.max_megapixels:g}")
+        return None if label_files is None else _find_label_problem(image, (height, width), label_files, params)
     except StorageError:  # would be the same for every image
         raise
     except KaryosegError as error:
         known = getattr(error, "problem", None)
         return known or Problem(image.path, str(error), "a field of view", "Cut fields of some 1000 px out of it.")
-    return None
+
+
+def _find_label_problem(
+    image: InputImage, shape: tuple[int, int], label_files: dict[str, InputImage], params: PresegmentParams
+) -> Problem | None:
+    file = label_files.get(image.stem)
+    if file is None:
+        needed = f"a label image {image.stem}.* in {params.labels}"
+        return Problem(image.path, "has no label image", needed, "Add it, or take the image away.")
+    height, width = read_labels(file.path, params.axes).shape
+    if (height, width) == shape:
+        return None
+    needed = f"{shape[0]} x {shape[1]} px, as {image.path}"
+    return Problem(file.path, f"{height} x {width} px", needed, "Export the labels at the size of the image.")
 
 
 def _select(image: InputImage, params: PresegmentParams) -> np.ndarray:
@@ -155,6 +189,11 @@ def _select(image: InputImage, params: PresegmentParams) -> np.ndarray:
 
 def _read(image: InputImage, params: PresegmentParams) -> np.ndarray:
     return as_rgb8(_select(image, params))
+
+
+def _read_given(file: InputImage, params: PresegmentParams) -> np.ndarray:
+    # Generators know no "not annotated": it becomes background.
+    return relabel(remove_small(np.maximum(read_labels(file.path, params.axes), 0), params.min_area))
 
 
 def _label(image: Lazy[np.ndarray], segmenter: Segmenter, params: PresegmentParams) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from karyoseg.core.previews import spread
 from karyoseg.core.progress import Progress
 from karyoseg.models.base import LabelledSamples
 from karyoseg.models.pix2pix import StyleGenerator, deferred_training
-from karyoseg.models.pix2pix.tiles import Tiles, judging_side, take_pairs
+from karyoseg.models.pix2pix.tiles import Pairs, Tiles, judging_side, take_pairs, tile_side
 from karyoseg.params.style_transfer import StyleTransferParams
 
 logger = logging.getLogger(__name__)
@@ -29,32 +30,59 @@ _NO_OBJECTS = "presegmentation found no objects in any of its images"
 _NO_MASKS = "it has no synthetic masks"
 
 
-def measure_samples(images: Partitions, labels: Partitions, clusters: pd.DataFrame) -> pd.DataFrame:
-    """Look at the label images of all clusters before the long training begins.
+def gather_samples(
+    images: Partitions, labels: Partitions, clusters: pd.DataFrame, manifest: pd.DataFrame
+) -> pd.DataFrame:
+    """Put together what is known of the images of all clusters.
 
-    In: images, weak labels and clusters.
+    In: images, weak labels, clusters, and what presegment measured.
     Out: per image its cluster, size and number of objects.
     """
-    missing = [key for key in clusters["id"] if key not in images or key not in labels]
+    known = set(manifest["id"])
+    missing = [key for key in clusters["id"] if key not in images or key not in labels or key not in known]
     if missing:
         raise KaryosegError(
-            f"style_transfer: {', '.join(missing[:5])} in clusters.csv, but without image or labels; needed: both. Run "
-            f"presegment and style_clusters again."
+            f"style_transfer: {', '.join(missing[:5])} in clusters.csv, but without image, labels or row in "
+            f"manifest.csv; needed: all three. Run presegment and style_clusters again."
         )
-    rows = []
-    for sample in Progress(list(clusters[["id", "cluster"]].itertuples(index=False)), desc="counting", unit="image"):
-        label = labels[sample.id]()
-        n_objects = len(np.unique(label[label > 0]))
-        rows.append((sample.id, str(sample.cluster), *label.shape, n_objects))
-    return pd.DataFrame(rows, columns=["id", "cluster", "height", "width", "n_objects"])
+    facts = manifest[["id", "height", "width", "n_objects"]]
+    return clusters[["id", "cluster"]].astype({"cluster": str}).merge(facts, on="id")
+
+
+def check_clusters(
+    *,
+    images: Partitions,
+    labels: Partitions,
+    samples: pd.DataFrame,
+    synthetic_labels: Partitions,
+    masks: pd.DataFrame,
+    params: StyleTransferParams,
+) -> pd.DataFrame:
+    """Find the clusters whose images would fail whatever a generator learns, before the long training.
+
+    In: images with weak labels, and synthetic label images.
+    Out: per cluster the reason to leave it out, or nothing.
+    """
+    from karyoseg.models.pix2pix.visibility import learn_objects  # scikit-learn is slow to import
+
+    def reason(cluster: str) -> str:
+        if not (samples.loc[samples["cluster"] == cluster, "n_objects"] > 0).any():
+            return _NO_OBJECTS
+        if not _mask_keys(synthetic_labels, masks, cluster):
+            return _NO_MASKS
+        return learn_objects(_real_pairs(images, labels, samples, cluster, params), params.seed)[-1]
+
+    clusters = sorted(samples["cluster"].unique())
+    reasons = [reason(cluster) for cluster in Progress(clusters, desc="checking", unit="cluster")]
+    return pd.DataFrame({"cluster": clusters, "why": reasons})
 
 
 def train_generators(
-    images: Partitions, labels: Partitions, samples: pd.DataFrame, params: StyleTransferParams
+    images: Partitions, labels: Partitions, samples: pd.DataFrame, checks: pd.DataFrame, params: StyleTransferParams
 ) -> dict[str, Lazy[StyleGenerator]]:
     """Train a generator for each cluster on its images and weak labels.
 
-    In: images, weak labels and their table.
+    In: images, weak labels and their table, and which clusters to leave out.
     Out: per cluster a generator, trained when it is stored.
 
     Images without objects take no part: what was missed there would be learnt
@@ -62,18 +90,18 @@ def train_generators(
     training continues from its last checkpoint.
     """
     jobs = {}
-    for cluster in sorted(samples["cluster"].unique()):
+    for cluster, why in checks.itertuples(index=False):
+        if why:
+            logger.warning("%s is left out: %s", cluster, why)
+            continue
         members, shapes = _members(images, labels, samples, cluster)
-        if shapes:
-            jobs[cluster] = deferred_training(
-                Path(params.workspace) / cluster, members, shapes, params.model_dump(mode="json")
-            )
-        else:
-            logger.warning("%s is left out: %s", cluster, _NO_OBJECTS)
+        jobs[cluster] = deferred_training(
+            Path(params.workspace) / cluster, members, shapes, params.model_dump(mode="json")
+        )
     if not jobs:
         raise KaryosegError(
-            "style_transfer: no cluster has an image with objects; needed: at least one. Look at the labels of "
-            "presegment; another model or a lower threshold may find more."
+            f"style_transfer: no cluster can be learnt ({_listing(checks)}); needed: one with objects that stand out, "
+            f"and synthetic masks. Look at the labels of presegment; another model or a lower threshold may find more."
         )
     return jobs
 
@@ -84,32 +112,30 @@ def judge_generators(
     images: Partitions,
     labels: Partitions,
     samples: pd.DataFrame,
+    checks: pd.DataFrame,
     synthetic_labels: Partitions,
     masks: pd.DataFrame,
     params: StyleTransferParams,
 ) -> pd.DataFrame:
     """Decide which generators are good enough, by a few images of each.
 
-    In: generators, real images with weak labels, synthetic label images.
+    In: generators, real images with weak labels, which clusters were left out
+    and why, synthetic label images.
     Out: per cluster the measures, and whether and why it passed or failed.
     """
     from karyoseg.models.pix2pix.quality import Verdict, judge  # scikit-learn is slow to import
 
     rows = []
-    for cluster in Progress(sorted(samples["cluster"].unique()), desc="judging", unit="cluster"):
-        keys = _mask_keys(synthetic_labels, masks, cluster)
-        model = models.get(cluster)
-        if model is None or not keys:
-            verdict = Verdict(np.nan, np.nan, np.nan, np.nan, False, _NO_MASKS if model else _NO_OBJECTS)
+    for cluster, why in Progress(list(checks.itertuples(index=False)), desc="judging", unit="cluster"):
+        facts: dict[str, Any] = {}
+        if why:
+            verdict = Verdict(np.nan, np.nan, np.nan, np.nan, False, why)
         else:
-            members, shapes = _members(images, labels, samples, cluster)
-            side = judging_side(shapes, model.training["tile_size"])
-            real = Tiles(members, shapes, side, params.seed)
-            made = _judged_tiles(model, synthetic_labels, spread(keys, params.quality.n_images), side, params)
-            verdict = judge(
-                take_pairs(real, params.seed), take_pairs(made, params.seed), params.quality.model_dump(), params.seed
-            )
-        facts = model.training if model else {}
+            facts = models[cluster].training
+            real = _real_pairs(images, labels, samples, cluster, params)
+            keys = spread(_mask_keys(synthetic_labels, masks, cluster), params.quality.n_images)
+            made = _judged_tiles(models[cluster], synthetic_labels, keys, real.images.shape[1], params)
+            verdict = judge(real, take_pairs(made, params.seed), params.quality.model_dump(), params.seed)
         rows.append(
             {"cluster": cluster, "n_tiles": facts.get("n_tiles", 0), "steps": facts.get("steps", 0)} | verdict.row()
         )
@@ -123,29 +149,32 @@ def generate_images(
     masks: pd.DataFrame,
     quality: pd.DataFrame,
     params: StyleTransferParams,
-) -> Partitions:
+) -> tuple[Partitions, pd.DataFrame]:
     """Make an image for each synthetic label image of the clusters that passed.
 
     In: generators, synthetic label images, and which clusters passed.
-    Out: images, with the ids of their label images.
+    Out: images, with the ids of their label images; and the fingerprint of the
+    labels that each was painted from, for a later run gives the same ids to
+    other labels.
     """
     passed = quality.loc[quality["passed"].astype(bool), "cluster"].astype(str).tolist()
     if not passed:
-        reasons = "; ".join(f"{row.cluster}: {row.why}" for row in quality.itertuples())
         raise KaryosegError(
-            f"style_transfer: no cluster passed the quality test ({reasons}); needed: at least one. Look at the sample "
-            f"sheets of the generators; train longer, or change the limits in style_transfer.quality."
+            f"style_transfer: no cluster passed the quality test ({_listing(quality)}); needed: at least one. Look at "
+            f"the sample sheets of the generators; train longer, or change the limits in style_transfer.quality."
         )
-    return {
+    sources = {key: cluster for cluster in passed for key in _mask_keys(synthetic_labels, masks, cluster)}
+    made = {
         key: Lazy(
             partial(_paint, models[cluster], synthetic_labels[key], key, params),
             fingerprint(
                 models[cluster].fingerprint, synthetic_labels[key].fingerprint, params.generation, params.seed, key
             ),
         )
-        for cluster in passed
-        for key in _mask_keys(synthetic_labels, masks, cluster)
+        for key, cluster in sources.items()
     }
+    painted = [(key, synthetic_labels[key].fingerprint) for key in made]
+    return made, pd.DataFrame(painted, columns=["id", "labels_fingerprint"])
 
 
 def draw_samples(
@@ -187,6 +216,19 @@ def _members(
         for key, height, width in rows[["id", "height", "width"]].itertuples(index=False)
     }
     return LabelledSamples({key: images[key] for key in shapes}, {key: labels[key] for key in shapes}), shapes
+
+
+def _real_pairs(
+    images: Partitions, labels: Partitions, samples: pd.DataFrame, cluster: str, params: StyleTransferParams
+) -> Pairs:
+    """Tiles of the images of a cluster, to judge them or others by."""
+    members, shapes = _members(images, labels, samples, cluster)
+    trained = tile_side(shapes, params.tile_size, 2 * 2**params.generator.depth)
+    return take_pairs(Tiles(members, shapes, judging_side(shapes, trained), params.seed), params.seed)
+
+
+def _listing(reasons: pd.DataFrame) -> str:
+    return "; ".join(f"{row.cluster}: {row.why}" for row in reasons.itertuples())
 
 
 def _mask_keys(synthetic_labels: Partitions, masks: pd.DataFrame, cluster: str) -> list[str]:

@@ -6,22 +6,42 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import draw_samples, generate_images, judge_generators, measure_samples, train_generators
+from .nodes import (
+    check_clusters,
+    draw_samples,
+    gather_samples,
+    generate_images,
+    judge_generators,
+    train_generators,
+)
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Train a generator per cluster, judge what it makes, and make images of the synthetic label images."""
+    """Train a generator per cluster that can be learnt, judge what it makes, and paint the synthetic label images."""
     return Pipeline(
         [
             Node(
-                measure_samples,
-                ["style_images", "style_labels", "style_clusters"],
+                gather_samples,
+                ["style_images", "style_labels", "style_clusters", "style_manifest"],
                 "style_samples",
-                name="measure_samples",
+                name="gather_samples",
+            ),
+            Node(
+                check_clusters,
+                {
+                    "images": "style_images",
+                    "labels": "style_labels",
+                    "samples": "style_samples",
+                    "synthetic_labels": "synthetic_labels",
+                    "masks": "synthetic_masks_table",
+                    "params": "params:style_transfer",
+                },
+                "style_checks",
+                name="check_clusters",
             ),
             Node(
                 train_generators,
-                ["style_images", "style_labels", "style_samples", "params:style_transfer"],
+                ["style_images", "style_labels", "style_samples", "style_checks", "params:style_transfer"],
                 "style_models",
                 name="train_generators",
                 tags="gpu",
@@ -33,6 +53,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "images": "style_images",
                     "labels": "style_labels",
                     "samples": "style_samples",
+                    "checks": "style_checks",
                     "synthetic_labels": "synthetic_labels",
                     "masks": "synthetic_masks_table",
                     "params": "params:style_transfer",
@@ -43,7 +64,8 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             Node(
                 generate_images,
                 ["style_models", "synthetic_labels", "synthetic_masks_table", "style_quality", "params:style_transfer"],
-                "synthetic_images",
+                # The table last: were it first, a kill in between would leave it beside images of an earlier run.
+                ["synthetic_images", "synthetic_images_table"],
                 name="generate_images",
                 tags="gpu",
             ),

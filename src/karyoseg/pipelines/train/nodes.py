@@ -52,12 +52,8 @@ def train_model(
 
     here = Path.cwd()
     origin = {"git": git_state(here), "dvc": dvc_state(here)}  # before the training: it may take long
-    train = select_samples(images, labels, splits, TRAIN)
-    facts: dict[str, Any] = {"preparation": preprocess.preparation().to_dict(), "provenance": origin}
-    if "style" in policy:
-        style = repeat_style(style_images, style_labels, len(train.ids), policy["style"]["share"], policy["seed"])
-        facts["n_style"] = len(style.ids)
-        train = LabelledSamples({**train.images, **style.images}, {**train.labels, **style.labels})
+    train, counts = training_samples(images, labels, splits, policy, style_images, style_labels)
+    facts = {"preparation": preprocess.preparation().to_dict(), "provenance": origin} | counts
     segmenter = StarDistSegmenter(Path(params.workspace) / params.name, facts)
     config = params.config2d(n_channels=int(manifest["prepared_channels"].iloc[0]))
     history = segmenter.fit(
@@ -67,6 +63,23 @@ def train_model(
         params.model_dump(mode="json") | {"config": config, "augmentation": policy},
     )
     return segmenter, history
+
+
+def training_samples(
+    images: Partitions,
+    labels: Partitions,
+    splits: pd.DataFrame,
+    policy: dict[str, Any],
+    style_images: Partitions,
+    style_labels: Partitions,
+) -> tuple[LabelledSamples, dict[str, int]]:
+    """Take the train split, and synthetic samples if the augmentation policy asks for them; count the latter."""
+    train = select_samples(images, labels, splits, TRAIN)
+    if "style" not in policy:
+        return train, {}
+    style = repeat_style(style_images, style_labels, len(train.ids), policy["style"]["share"], policy["seed"])
+    both = LabelledSamples({**train.images, **style.images}, {**train.labels, **style.labels})
+    return both, {"n_style": len(style.ids)}
 
 
 def select_samples(images: Partitions, labels: Partitions, splits: pd.DataFrame, split: str) -> LabelledSamples:

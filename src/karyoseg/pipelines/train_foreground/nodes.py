@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from karyoseg.core.lazy import Lazy
-from karyoseg.core.splits import TRAIN, VALIDATION
+from karyoseg.core.splits import VALIDATION
 from karyoseg.models.unet import ForegroundModel
 from karyoseg.params.preprocess import PreprocessParams
 from karyoseg.params.train_foreground import TrainForegroundParams
-from karyoseg.pipelines.train.nodes import select_samples
+from karyoseg.pipelines.train.nodes import select_samples, training_samples
 
 Partitions = dict[str, Lazy[np.ndarray]]
 
@@ -25,17 +25,20 @@ def train_foreground(
     manifest: pd.DataFrame,
     splits: pd.DataFrame,
     policy: dict[str, Any],
+    style_images: Partitions,
+    style_labels: Partitions,
     preprocess: PreprocessParams,
     params: TrainForegroundParams,
 ) -> tuple[ForegroundModel, pd.DataFrame]:
     """Train U-Nets that map how likely each pixel is part of a nucleus.
 
-    In: prepared samples, splits, the augmentation policy and the training
-    parameters.
+    In: prepared samples, splits, the augmentation policy, the training
+    parameters, and synthetic samples if the policy asks for them.
     Out: the model, with what is needed to prepare new images as these were; and
     losses by network and epoch.
 
-    Test samples play no part. A killed training continues from its last
+    It learns from what train learns from. Test samples play no part, and
+    nothing synthetic is validated on. A killed training continues from its last
     checkpoint.
     """
     from karyoseg.core.augmentation.augmenter import Augmenter  # albumentations is slow to import
@@ -47,11 +50,12 @@ def train_foreground(
         "sigmas": params.sigmas,
         "test_time": params.test_time,
     }
+    train, counts = training_samples(images, labels, splits, policy, style_images, style_labels)
     model = ForegroundModel(
-        Path(params.workspace) / params.name, config, {"preparation": preprocess.preparation().to_dict()}
+        Path(params.workspace) / params.name, config, {"preparation": preprocess.preparation().to_dict()} | counts
     )
     history = model.fit(
-        select_samples(images, labels, splits, TRAIN),
+        train,
         select_samples(images, labels, splits, VALIDATION),
         Augmenter(policy["transforms"]),
         params.model_dump(mode="json") | {"augmentation": policy},

@@ -21,6 +21,8 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "manifest": "primary_manifest",
                     "splits": "splits",
                     "policy": "augmentation_policy",
+                    "style_images": "prepared_style_images",
+                    "style_labels": "prepared_style_labels",
                     "preprocess": "params:preprocess",
                     "params": "params:train_foreground",
                 },

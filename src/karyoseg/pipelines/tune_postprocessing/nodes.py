@@ -67,7 +67,6 @@ def predict_runs(
     problems.raise_if_any(f"tune_postprocessing: samples of the {params.split} split are missing")
     segmenter = load_segmenter(params.model)
     runs_in = segmenter.use(params.engine, params.precision)
-
     foreground = open_foreground(params.foreground_model, segmenter)
 
     def predict(row: Mapping[Hashable, Any]) -> tuple[str, Case]:
@@ -90,6 +89,7 @@ def predict_runs(
         "fingerprint": segmenter.fingerprint,
         "runs_in": runs_in,
         "foreground_model": params.foreground_model,
+        "foreground_fingerprint": foreground and foreground.fingerprint,
         "second_scale": params.second_scale,
         "images": sorted(cases),
     }
