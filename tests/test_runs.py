@@ -32,14 +32,19 @@ def records(folder: Path) -> list[dict[str, Any]]:
 def start(folder: Path, *options: str) -> subprocess.Popen[str]:
     """Start `kedro run`; return when its record says that it runs."""
     known = len(records(folder))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kedro", "run", *options],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder / "src")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    # Tests that a shell runs in its background ignore Ctrl-C, and what they start would do so, too.
+    usual = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "kedro", "run", *options],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(folder / "src")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, usual)
     deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
         names = list((folder / "data/08_reporting/runs").glob("*.json"))
