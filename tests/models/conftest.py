@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,16 @@ TINY = {
     "precision": "f32",  # the same on every processor
     "seed": 7,
 }
+
+
+@pytest.fixture(scope="module")
+def without_compilation() -> Iterator[None]:
+    """Compiling takes most of the time of a training as short as these."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 def draw_sample(seed: int, shape: tuple[int, int] = (96, 80), n_channels: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,12 @@ from karyoseg.core.lazy import Lazy
 from karyoseg.models.base import LabelledSamples
 from karyoseg.models.pix2pix import StyleGenerator, deferred_training
 from karyoseg.params.style_transfer import StyleTransferParams
+from killed import Killed
 
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`")
+pytestmark = [
+    pytest.mark.usefixtures("without_compilation"),
+    pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`"),
+]
 
 TINY = {
     "tile_size": 32,
@@ -36,20 +40,6 @@ TINY = {
     "seed": 3,
 }
 SOURCE = Path(__file__).parents[2] / "src" / "karyoseg" / "models"
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _without_compilation() -> Iterator[None]:
-    """Compiling takes most of the time of a training as short as these."""
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 def draw(seed: int, shape: tuple[int, int] = (48, 40), gray: bool = False) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,25 +18,15 @@ from karyoseg.core.errors import KaryosegError, ProblemReport
 from karyoseg.core.lazy import Lazy
 from karyoseg.models.base import LabelledSamples
 from karyoseg.models.stardist import StarDistSegmenter
+from killed import Killed
 
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`")
+pytestmark = [
+    pytest.mark.usefixtures("without_compilation"),
+    pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`"),
+]
 
 Fit = Callable[..., "tuple[StarDistSegmenter, pd.DataFrame]"]
 DROPOUT = {"n_rays": 8, "unet_n_depth": 2, "unet_n_filter_base": 4, "net_conv_after_unet": 8, "unet_dropout": 0.2}
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _without_compilation() -> Iterator[None]:
-    """Compiling takes most of the time of a training as short as these."""
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,12 @@ from karyoseg.models.training.workspace import Workspace
 from karyoseg.models.unet import ForegroundModel
 from karyoseg.params.style_transfer import StyleTransferParams
 from karyoseg.params.train_foreground import TrainForegroundParams
+from killed import Killed
 
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`")
+pytestmark = [
+    pytest.mark.usefixtures("without_compilation"),
+    pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`"),
+]
 
 BEST = "best.weights.h5"
 ROWS: list[dict[str, Any]] = [
@@ -33,20 +37,6 @@ ROWS: list[dict[str, Any]] = [
     {"epoch": 2, "step": 6, "val_loss": 1 / 3, "seconds": float("nan")},
 ]
 FAMILIES = ["stardist", "unet", "pix2pix"]
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _without_compilation() -> Iterator[None]:
-    """Compiling takes most of the time of a training as short as these."""
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 def cut(content: bytes) -> bytes:
