@@ -243,12 +243,22 @@ def inspect(image: np.ndarray, scale: float) -> Findings:
     least = least_span(noise, max(blur, (1 / scale - 1) / 2))
     if high > usual[1]:
         least = max(least, high - low)
-    y, x = (_scaled(side, scale, n) for side, n in zip(inner, image.shape, strict=False))
+    y, x = (scaled(side, scale, n) for side, n in zip(inner, image.shape, strict=False))
     return Findings((y, x), blur, least)
 
 
-def _scaled(side: slice, scale: float, length: int) -> slice:
-    """Where a part of an image is after rescaling; at least one pixel."""
+def scaled(side: slice, scale: float, length: int) -> slice:
+    """Return where a part of an image is after rescaling; at least one pixel.
+
+    Parameters
+    ----------
+    side : slice
+        Rows or columns [px].
+    scale : float
+        Pixels afterwards per pixel.
+    length : int
+        Of the whole image, in this direction [px].
+    """
     start = min(round(side.start * scale), max(1, round(length * scale)) - 1)
     return slice(start, max(round(side.stop * scale), start + 1))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from karyoseg.core.blocks.grid import Objects
+from karyoseg.core.preparation import scaled
 from karyoseg.core.scale_check import ENOUGH, centred_in, check_scale, check_windows
 from karyoseg.core.scale_search import busiest_part, search_scale
 from karyoseg.core.size import polygon_diameters
@@ -85,7 +86,7 @@ def find_at_right_scale(
         part = busiest_part(image, max(1, round(_SEARCHED * scale)))
 
         def find_in_part(at: float) -> Objects:
-            rows, columns = (slice(round(side.start * at / scale), round(side.stop * at / scale)) for side in part)
+            rows, columns = (scaled(side, at / scale, n) for side, n in zip(part, image.shape, strict=False))
             return distinct(candidates(engine, seen_at(at)[rows, columns], prob_thresh), nms_thresh, np.full(2, 1 / at))
 
         right = search_scale(find_in_part, target) or right
