@@ -17,7 +17,7 @@ from karyoseg.core.blocks.grid import BlockGrid, Objects, Window
 from karyoseg.core.blocks.run import LargePrediction
 from karyoseg.core.blocks.tasks import BlockJob
 from karyoseg.core.blocks.windows import WindowPreparation
-from karyoseg.core.preparation import ImageFacts, Preparation
+from karyoseg.core.preparation import ImageFacts, Plan, Preparation
 
 ANGLES = np.linspace(0, 2 * np.pi, 32, endpoint=False)
 
@@ -51,8 +51,8 @@ class DotFinder:
     def describe(self) -> dict[str, Any]:
         return {"family": "dots", "training": {}, "thresholds": {"prob": 0.5, "nms": 0.4}}
 
-    def plan(self, image: np.ndarray, *, facts: ImageFacts, scale: float | None, channels: Any) -> tuple[Any, float]:
-        return self.preparation, scale or 1.0
+    def plan(self, image: np.ndarray, *, facts: ImageFacts, scale: float | None, channels: Any) -> Plan:
+        return Plan(self.preparation, scale or 1.0)
 
     def find(
         self, image: np.ndarray, *, origin: tuple[int, int], valid: Window, factor: tuple[float, float], **_: Any

@@ -18,7 +18,7 @@ from karyoseg.core.absorption import may_absorb
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.metrics import match_table
 from karyoseg.core.normalise import normalise
-from karyoseg.core.preparation import ImageFacts
+from karyoseg.core.preparation import ImageFacts, Plan
 from karyoseg.core.synthetic import NucleiScene, render_scene
 from karyoseg.datasets import CSVDataset, ParquetDataset, PredictionFolder
 from karyoseg.models import load_segmenter
@@ -59,9 +59,10 @@ def test_dark_nuclei_are_found_as_bright_ones_are(model: StarDistSegmenter, scen
     image, labels = scene
     colour = stained(image)
     seen = {"RGB": colour, "gray": colour[..., 1], "16 bit": colour[..., 1].astype(np.uint16) * 37}[form]
-    recipe, scale = model.plan(seen)
-    assert recipe.white is not None
-    found = model.predict(recipe.apply(seen, scale), scale=scale, out_shape=labels.shape).labels
+    plan = model.plan(seen)
+    assert plan.recipe.white is not None
+    assert not plan.estimated
+    found = model.predict(plan.recipe.apply(seen, plan.scale), scale=plan.scale, out_shape=labels.shape).labels
     assert f1(labels, found) > 0.8
 
 
@@ -69,17 +70,18 @@ def test_fluorescence_stays_as_it_is(model: StarDistSegmenter, scene: Any) -> No
     image, labels = scene
     known = model.plan(image, facts=ImageFacts(contrast="bright"))
     assert model.plan(image) == known
-    assert known[0].white is None
+    assert known.recipe.white is None
+    assert known.estimated
     # Nuclei fill more than half of a small part: brightness alone would say that the background is bright.
     y, x = np.argwhere(labels == labels[labels > 0][0]).mean(axis=0).astype(int)
-    assert model.plan(image[max(y - 8, 0) : y + 8, max(x - 8, 0) : x + 8])[0].white is None
+    assert model.plan(image[max(y - 8, 0) : y + 8, max(x - 8, 0) : x + 8]).recipe.white is None
 
 
 def test_nothing_certain_stays_as_it_is(model: StarDistSegmenter, rng: np.random.Generator) -> None:
     empty = (np.linspace(60, 220, 150) ** 0.5 * 16 + rng.normal(0, 3, (120, 150))).astype(np.uint8)
     assert may_absorb(empty)
-    assert model.plan(empty)[0].white is None
-    assert model.plan(empty, facts=ImageFacts(contrast="dark"))[0].white == 255
+    assert model.plan(empty).recipe.white is None
+    assert model.plan(empty, facts=ImageFacts(contrast="dark")).recipe.white == 255
 
 
 def test_a_stated_contrast_or_size_is_not_searched(
@@ -87,11 +89,11 @@ def test_a_stated_contrast_or_size_is_not_searched(
 ) -> None:
     seen = stained(scene[0])
     monkeypatch.setattr(model, "predict", lambda *_, **__: pytest.fail("nothing has to be tried"))
-    assert model.plan(seen, facts=ImageFacts(contrast="bright"))[0].white is None
-    recipe, scale = model.plan(seen, facts=ImageFacts(contrast="dark", diameter=26))
-    assert recipe.white == 255
-    assert scale == pytest.approx(20 / 26)
-    assert model.plan(seen, facts=ImageFacts(contrast="dark"), scale=0.5)[1] == 0.5
+    assert model.plan(seen, facts=ImageFacts(contrast="bright")).recipe.white is None
+    plan = model.plan(seen, facts=ImageFacts(contrast="dark", diameter=26))
+    assert plan.recipe.white == 255
+    assert plan.scale == pytest.approx(20 / 26)
+    assert model.plan(seen, facts=ImageFacts(contrast="dark"), scale=0.5).scale == 0.5
 
 
 def test_models_that_know_dark_nuclei_see_images_as_they_are_at_the_surest_size(
@@ -100,12 +102,12 @@ def test_models_that_know_dark_nuclei_see_images_as_they_are_at_the_surest_size(
     image = scene[0]
     monkeypatch.setattr(model, "training", model.training | {"share_dark": 0.4})
     monkeypatch.setattr("karyoseg.models.stardist.contrast.may_absorb", lambda gray: True)
-    monkeypatch.setattr(model, "_scale", lambda *_: 4.0)  # an estimate without meaning
+    monkeypatch.setattr(model, "_estimated_scale", lambda *_: 4.0)  # an estimate without meaning
     for contrast in ("auto", "dark"):
-        recipe, scale = model.plan(image, facts=ImageFacts(contrast=contrast))  # type: ignore[arg-type]
-        assert recipe.white is None
-        assert scale == pytest.approx(20 / 26, rel=0.3)
-    assert model.plan(image, facts=ImageFacts(contrast="bright"))[1] == 4
+        plan = model.plan(image, facts=ImageFacts(contrast=contrast))  # type: ignore[arg-type]
+        assert plan.recipe.white is None
+        assert plan.scale == pytest.approx(20 / 26, rel=0.3)
+    assert model.plan(image, facts=ImageFacts(contrast="bright")).scale == 4
 
 
 def test_dark_nuclei_of_natural_sizes_are_seen_as_they_are(
@@ -113,10 +115,10 @@ def test_dark_nuclei_of_natural_sizes_are_seen_as_they_are(
 ) -> None:
     natural = {"share_dark": 1.0, "preparation": model.training["preparation"] | {"rescale": {"name": "none"}}}
     monkeypatch.setattr(model, "training", model.training | natural)
-    monkeypatch.setattr(model, "_scale", lambda *_: 4.0)  # an estimate without meaning
+    monkeypatch.setattr(model, "_estimated_scale", lambda *_: 4.0)  # an estimate without meaning
     dark = stained(scene[0])
-    assert model.plan(dark) == (model.preparation, 1.0)
-    assert model.plan(dark, scale=0.5)[1] == 0.5
+    assert model.plan(dark) == Plan(model.preparation, 1.0)
+    assert model.plan(dark, scale=0.5).scale == 0.5
 
 
 def test_models_that_do_not_say_what_they_know_see_images_as_they_are(
@@ -124,14 +126,14 @@ def test_models_that_do_not_say_what_they_know_see_images_as_they_are(
 ) -> None:
     seen = stained(scene[0])
     monkeypatch.setattr(model, "training", {k: v for k, v in model.training.items() if k != "share_dark"})
-    assert model.plan(seen)[0].white is None
-    assert model.plan(seen, facts=ImageFacts(contrast="dark"))[0].white == 255
+    assert model.plan(seen).recipe.white is None
+    assert model.plan(seen, facts=ImageFacts(contrast="dark")).recipe.white == 255
 
 
 def test_models_that_do_not_say_what_they_know_take_20_px_for_their_size(model: StarDistSegmenter) -> None:
     silent, image = StarDistSegmenter(model.directory), np.zeros((30, 40), np.uint8)
-    assert silent.plan(image, facts=ImageFacts(diameter=40))[1] == 0.5
-    assert silent.plan(image)[1] == 1
+    assert silent.plan(image, facts=ImageFacts(diameter=40)).scale == 0.5
+    assert silent.plan(image).scale == 1
 
 
 def test_what_a_training_saw_is_remembered(disks: np.ndarray) -> None:

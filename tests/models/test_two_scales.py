@@ -11,7 +11,7 @@ import pytest
 from skimage.measure import label, regionprops
 
 from karyoseg.core.postprocessing.combine import PostProcessing, combine
-from karyoseg.core.preparation import ImageFacts, Preparation
+from karyoseg.core.preparation import ImageFacts, Plan, Preparation
 from karyoseg.core.size import resize_labels
 from karyoseg.models.two_scales import segment_at_two_scales
 from recipes import OnlyRescaled
@@ -28,9 +28,11 @@ class Choosy:
         self.first_guess = first_guess
         self.runs: list[tuple[float, bool]] = []
 
-    def plan(self, image: np.ndarray, *, facts: ImageFacts, scale: float | None, channels: Any) -> Any:
+    def plan(self, image: np.ndarray, *, facts: ImageFacts, scale: float | None, channels: Any) -> Plan:
         """Rescale; the estimate of the size is a given one."""
-        return OnlyRescaled(), scale or (TRAINED / facts.diameter if facts.diameter else self.first_guess)
+        stated = scale or (TRAINED / facts.diameter if facts.diameter else None)
+        by_size = self.preparation.rescale["name"] == "diameter"
+        return Plan(OnlyRescaled(), stated or self.first_guess, estimated=by_size and not stated)
 
     def predict(
         self, image: np.ndarray, *, scale: float, out_shape: tuple[int, int], check_size: bool, **_: Any

@@ -22,7 +22,7 @@ from skimage.measure import label
 
 from karyoseg.core.errors import KaryosegError, ProblemReport
 from karyoseg.core.io.storage import StorageError
-from karyoseg.core.preparation import ImageFacts, Preparation
+from karyoseg.core.preparation import ImageFacts, Plan, Preparation
 from karyoseg.datasets import CSVDataset, ParquetDataset, PredictionFolder
 from karyoseg.params.predict import PredictParams
 from karyoseg.pipelines.predict import create_pipeline, nodes
@@ -54,9 +54,7 @@ class Threshold:
         """Say what models of ours say."""
         return {"thresholds": {"prob": 0.52, "nms": 0.3}, "training": {}}
 
-    def plan(
-        self, image: np.ndarray, *, facts: ImageFacts, scale: float | None, channels: list[int] | None
-    ) -> tuple[Preparation, float]:
+    def plan(self, image: np.ndarray, *, facts: ImageFacts, scale: float | None, channels: list[int] | None) -> Plan:
         """Check channels and note what is known."""
         recipe = AsItIs(channels=channels and tuple(channels), colour=self.colour)  # type: ignore[arg-type]
         image = recipe.select(image)
@@ -65,7 +63,7 @@ class Threshold:
         if self.fail_at and Path(facts.where).stem == self.fail_at:
             raise RuntimeError("killed")
         self.calls.append((Path(facts.where).name, facts, scale))
-        return recipe, scale or 1.0
+        return Plan(recipe, scale or 1.0)
 
     def predict(self, image: np.ndarray, *, out_shape: tuple[int, int], scale: float, **_: Any) -> SimpleNamespace:
         """Label bright regions."""

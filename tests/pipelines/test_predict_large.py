@@ -105,3 +105,17 @@ def test_a_cluster_may_be_a_word_or_an_address() -> None:
     for wrong in ("lokal", {"name": "local", "jobs": 3}):
         with pytest.raises(ValidationError):
             PredictParams(output="o", cluster=wrong)
+
+
+@pytest.mark.parametrize(("photometric", "warned"), [("minisblack", 1), ("rgb", 0)])
+def test_stains_that_are_mixed_are_warned_of(
+    photometric: str, warned: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    axis = 0 if photometric == "minisblack" else -1
+    stack = np.stack([image(), image() // 2, image() // 4], axis=axis)
+    tifffile.imwrite(tmp_path / "slide.tif", stack, tile=(64, 64), photometric=photometric)
+    axes = "CYX" if axis == 0 else None
+    run(
+        tmp_path / "slide.tif", tmp_path / "out", blocks={"above_megapixels": 0.5, "size": 512}, scale="none", axes=axes
+    )
+    assert caplog.text.count("1 image(s) have several channels") == warned

@@ -18,7 +18,7 @@ from skimage.measure import label
 
 from karyoseg.core.absorption import may_absorb
 from karyoseg.core.errors import KaryosegError, ProblemReport
-from karyoseg.core.preparation import ImageFacts, Preparation
+from karyoseg.core.preparation import ImageFacts, Plan, Preparation
 from karyoseg.datasets import CSVDataset, SamplePartitions
 from karyoseg.params.presegment import PresegmentParams
 from karyoseg.pipelines.presegment import create_pipeline, nodes
@@ -36,10 +36,10 @@ class Threshold:
         """Say what was asked for."""
         return f"{engine} {precision}"
 
-    def plan(self, image: np.ndarray, *, facts: ImageFacts, **_: Any) -> tuple[Preparation, float]:
+    def plan(self, image: np.ndarray, *, facts: ImageFacts, **_: Any) -> Plan:
         """Show dark nuclei as optical density."""
         dark = may_absorb(image.mean(axis=-1)) if facts.contrast == "auto" else facts.contrast == "dark"
-        return Preparation(white=255.0 if dark else None), 1.0
+        return Plan(Preparation(white=255.0 if dark else None), 1.0)
 
     def predict(self, image: np.ndarray, **_: Any) -> SimpleNamespace:
         """Label bright regions."""

@@ -14,7 +14,7 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
 from karyoseg.core.lazy import Lazy
-from karyoseg.core.preparation import Preparation
+from karyoseg.core.preparation import Plan, Preparation
 from karyoseg.datasets import CSVDataset, ForegroundDirectory
 from karyoseg.models.stardist import StarDistSegmenter
 from karyoseg.models.unet import ForegroundModel
@@ -53,9 +53,9 @@ class Everything:
         """Say what models of ours say."""
         return {"thresholds": {"prob": 0.5, "nms": 0.3}, "training": {}}
 
-    def plan(self, image: np.ndarray, *, scale: float | None, **_: Any) -> tuple[OnlyRescaled, float]:
+    def plan(self, image: np.ndarray, *, scale: float | None, **_: Any) -> Plan:
         """Keep the image as it is."""
-        return OnlyRescaled(), scale or 1.0
+        return Plan(OnlyRescaled(), scale or 1.0)
 
     def predict(self, image: np.ndarray, *, scale: float, **_: Any) -> SimpleNamespace:
         """Give the true labels and two more."""

@@ -21,7 +21,7 @@ from karyoseg.core.errors import KaryosegError, ProblemReport
 from karyoseg.core.io.inputs import InputImage
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.postprocessing.combine import PostProcessing
-from karyoseg.core.preparation import ImageFacts, Preparation
+from karyoseg.core.preparation import ImageFacts, Plan, Preparation
 from karyoseg.core.size import resize_labels
 from karyoseg.datasets import CSVDataset, JSONDataset
 from karyoseg.params.predict import PredictParams
@@ -48,9 +48,9 @@ class Bright:
         """Say what models of ours say."""
         return {"thresholds": {"prob": 0.5, "nms": 0.3}, "training": {}}
 
-    def plan(self, image: np.ndarray, *, facts: ImageFacts, scale: float | None, channels: Any) -> Any:
+    def plan(self, image: np.ndarray, *, facts: ImageFacts, scale: float | None, channels: Any) -> Plan:
         """Rescale."""
-        return OnlyRescaled(), scale or 1.0
+        return Plan(OnlyRescaled(), scale or 1.0)
 
     def predict(self, image: np.ndarray, *, scale: float, out_shape: tuple[int, int], **_: Any) -> SimpleNamespace:
         """Label bright regions."""

@@ -142,6 +142,11 @@ class Preparation:
             )
         return scale
 
+    @property
+    def mixes_channels(self) -> bool:
+        """Whether all channels of an image become one, although nobody said which to segment."""
+        return self.channels is None and self.colour == "gray" and self.white is None
+
     def estimated_diameter(self, image: np.ndarray) -> float:
         """Estimate the nucleus diameter of a raw image on the channels of the recipe.
 
@@ -199,6 +204,26 @@ class Preparation:
         inner = found.inner
         out[inner] = normalise(resized[inner], self.pmin, self.pmax, joint=self.joint, least_span=found.least_span)
         return out
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one image is to be prepared.
+
+    Parameters
+    ----------
+    recipe : Preparation
+        With the channels to segment.
+    scale : float
+        Prepared pixels per raw pixel.
+    estimated : bool
+        Whether the scale follows an estimate of nucleus size, which what is found may correct; not one that was stated,
+        nor one at which nuclei were searched already.
+    """
+
+    recipe: Preparation
+    scale: float
+    estimated: bool = False
 
 
 @dataclass(frozen=True)

@@ -104,3 +104,7 @@ class Room:
             with self._change:
                 self._taken -= amount
                 self._change.notify_all()
+
+
+#: Pixels of prepared images that networks see at the same time, in all threads together: bounds the memory.
+PIXELS_SEEN = Room(16e6)

@@ -13,7 +13,7 @@ import pandas as pd
 from karyoseg.core.augmentation.warps import Window
 from karyoseg.core.blocks.grid import Objects
 from karyoseg.core.lazy import Lazy
-from karyoseg.core.preparation import ImageFacts, Preparation
+from karyoseg.core.preparation import ImageFacts, Plan, Preparation
 
 #: Called as ``augment(image, labels, seed, window)``; returns the window of the pair, changed.
 Augment = Callable[[np.ndarray, np.ndarray, tuple[int, ...], Window], tuple[np.ndarray, np.ndarray]]
@@ -130,8 +130,8 @@ class Segmenter(Protocol):
         facts: ImageFacts = ...,
         scale: float | None = None,
         channels: Sequence[int] | None = None,
-    ) -> tuple[Preparation, float]:
-        """Decide from an image, or a sample of a large one, how `prepare` would prepare it: recipe and scale."""
+    ) -> Plan:
+        """Decide from an image, or a sample of a large one, how `prepare` would prepare it."""
 
     def find(
         self,

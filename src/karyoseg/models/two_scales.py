@@ -16,11 +16,10 @@ from karyoseg.core.errors import KaryosegError
 from karyoseg.core.postprocessing.rules import mend
 from karyoseg.core.preparation import ESTIMATE_RANGE, ImageFacts, Preparation
 from karyoseg.core.size import median_diameter
-from karyoseg.core.threads import Room
+from karyoseg.core.threads import PIXELS_SEEN
 from karyoseg.models import load_foreground
 from karyoseg.models.base import Prediction, Segmenter
 from karyoseg.models.unet import ForegroundModel
-from karyoseg.models.whole_image import NO_LIMIT
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +61,6 @@ def segment_at_two_scales(
     foreground: ForegroundModel | None = None,
     scale: float | None = None,
     channels: Sequence[int] | None = None,
-    room: Room = NO_LIMIT,
     **thresholds: float | None,
 ) -> TwoScales:
     """Segment an image with nuclei at the size a model was trained at, and larger.
@@ -84,8 +82,6 @@ def segment_at_two_scales(
         finds: their median diameter becomes that of the training.
     channels : sequence of int, optional
         Channels to segment.
-    room : Room
-        Pixels that may be segmented at the same time.
     **thresholds : float, optional
         ``prob_thresh`` and ``nms_thresh`` of the prediction.
 
@@ -95,20 +91,17 @@ def segment_at_two_scales(
         Label images on the grid of `image`.
     """
     shape = (image.shape[0], image.shape[1])
-
-    by_size = segmenter.preparation.rescale["name"] in ("none", "diameter")
-    estimate = scale is None and facts.diameter is None and by_size
-    recipe, scale = segmenter.plan(image, facts=facts, scale=scale, channels=channels)
-    prepare = partial(recipe.apply, image, where=facts.where)
+    plan = segmenter.plan(image, facts=facts, scale=scale, channels=channels)
+    prepare = partial(plan.recipe.apply, image, where=facts.where)
 
     def predict(scale: float, *, check_size: bool = False) -> Prediction:
         prepared = prepare(scale)
-        with room.take(prepared.size):
+        with PIXELS_SEEN.take(prepared.size):
             options: dict[str, Any] = {"out_shape": shape, "check_size": check_size, **thresholds}
             return segmenter.predict(prepared, scale=scale, prepare=prepare, **options)
 
-    first = predict(scale, check_size=estimate and recipe.white is None)
-    wanted = _scale_from(first.labels, segmenter.diameter, first.scale) if estimate else scale
+    first = predict(plan.scale, check_size=plan.estimated)
+    wanted = _scale_from(first.labels, segmenter.diameter, first.scale) if plan.estimated else plan.scale
     wanted = min(wanted, max(first.scale, _LONGEST / max(shape)))
     if max(wanted / first.scale, first.scale / wanted) > _CLOSE:
         first = predict(wanted)
@@ -117,9 +110,9 @@ def segment_at_two_scales(
     nuclei = None
     if foreground:
         seen = prepare(first.scale)
-        with room.take(seen.size):
+        with PIXELS_SEEN.take(seen.size):
             nuclei = resize(foreground.predict(seen), shape, order=1, mode="edge", anti_aliasing=first.scale > 1)
-    return TwoScales(mend(first.labels), mend(second), nuclei, first.scale, recipe)
+    return TwoScales(mend(first.labels), mend(second), nuclei, first.scale, plan.recipe)
 
 
 def open_foreground(model: str | None, segmenter: Segmenter) -> ForegroundModel | None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 
 from karyoseg.core.preparation import ImageFacts, Preparation
-from karyoseg.core.threads import Room
+from karyoseg.core.threads import PIXELS_SEEN
 from karyoseg.models.base import Prediction, Segmenter
-
-NO_LIMIT = Room(math.inf)
 
 
 def segment_image(
@@ -22,7 +19,6 @@ def segment_image(
     facts: ImageFacts,
     scale: float | None = None,
     channels: Sequence[int] | None = None,
-    room: Room = NO_LIMIT,
     **thresholds: float | None,
 ) -> tuple[Prediction, Preparation]:
     """Prepare an image and find its objects.
@@ -40,8 +36,6 @@ def segment_image(
         estimate by what is found.
     channels : sequence of int, optional
         Channels to segment.
-    room : Room
-        Pixels that may be segmented at the same time.
     **thresholds : float, optional
         ``prob_thresh`` and ``nms_thresh`` of the prediction.
 
@@ -57,16 +51,16 @@ def segment_image(
     KaryosegError
         If the image has other channels than the model, or its size cannot be derived.
     """
-    recipe, planned = segmenter.plan(image, facts=facts, scale=scale, channels=channels)
-    prepare = partial(recipe.apply, image, where=facts.where)
-    prepared = prepare(planned)
-    with room.take(prepared.size):
+    plan = segmenter.plan(image, facts=facts, scale=scale, channels=channels)
+    prepare = partial(plan.recipe.apply, image, where=facts.where)
+    prepared = prepare(plan.scale)
+    with PIXELS_SEEN.take(prepared.size):
         found = segmenter.predict(
             prepared,
-            scale=planned,
+            scale=plan.scale,
             out_shape=(image.shape[0], image.shape[1]),
-            check_size=scale is None and facts.diameter is None and recipe.white is None,
+            check_size=plan.estimated,
             prepare=prepare,
             **thresholds,
         )
-    return found, recipe
+    return found, plan.recipe

@@ -49,6 +49,11 @@ class ImageFile:
     lossy: bool = False
     colour: bool = False
 
+    @property
+    def has_stains(self) -> bool:
+        """Whether there are several channels, and not those of colour pixels."""
+        return self.array.ndim > 2 and not self.colour  # noqa: PLR2004
+
 
 def read_image(path: str | PathLike[str], axes: str | None = None) -> ImageFile:
     """Read a 2-D image with or without channels.

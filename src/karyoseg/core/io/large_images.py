@@ -59,6 +59,11 @@ class LargeImage:
     _axes: str
     _inverted: int | None = None
 
+    @property
+    def has_stains(self) -> bool:
+        """Whether there are several channels, and not those of colour pixels."""
+        return (self.n_channels or 1) > 1 and "S" not in self._axes
+
     def read(self, window: Window, channels: Sequence[int] | None = None) -> np.ndarray:
         """Read a part.
 

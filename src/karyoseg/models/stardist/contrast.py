@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from karyoseg.core.absorption import may_absorb, white_level
-from karyoseg.core.preparation import ImageFacts, Preparation
+from karyoseg.core.preparation import ImageFacts, Plan
 from karyoseg.core.progress import Progress
 from karyoseg.core.scale_search import DIAMETERS, busiest_part, certainty
 from karyoseg.core.size import polygon_diameters
@@ -25,9 +25,7 @@ _SURE = 0.68
 _LOOKED_AT = 100  # training images
 
 
-def plan_contrast(
-    model: StarDistSegmenter, image: np.ndarray, facts: ImageFacts, recipe: Preparation, usual: float, *, fixed: bool
-) -> tuple[Preparation, float]:
+def plan_contrast(model: StarDistSegmenter, image: np.ndarray, facts: ImageFacts, usual: Plan) -> Plan:
     """Decide how an image whose nuclei may be dark is shown to a model.
 
     A model that has learnt from bright nuclei only gets its optical density, any other the image as it is. Their size
@@ -62,51 +60,45 @@ def plan_contrast(
         Raw image of any real dtype, or a sample of a large one.
     facts : ImageFacts
         What is known about it.
-    recipe : Preparation
-        How the model prepares images with bright nuclei.
-    usual : float
-        Scale for these [prepared px per px].
-    fixed : bool
-        Whether that scale was asked for.
+    usual : Plan
+        How it would be prepared if its nuclei were bright.
 
     Returns
     -------
-    recipe : Preparation
-        The same, or with the grey value of full light.
-    scale : float
-        Prepared pixels per pixel.
+    Plan
+        The same, or with the grey value of full light and another scale.
     """
+    recipe = usual.recipe
     share_dark = model.training.get("share_dark")
     if facts.contrast == "bright" or (facts.contrast == "auto" and share_dark is None):
-        return recipe, usual
+        return usual
     selected = recipe.select(image)
     gray = selected if selected.ndim == 2 else selected.mean(axis=-1)  # noqa: PLR2004
     if facts.contrast == "auto" and not may_absorb(gray):
-        return recipe, usual
+        return usual
     knows_dark = recipe.colour == "keep" or (share_dark or 0) >= _FEW
     shown = recipe if knows_dark else replace(recipe, white=white_level(image, gray))
     size = float(recipe.rescale.get("target", model.diameter or 0))
-    mode = recipe.rescale["name"]
-    own_size = {"diameter": False, "none": knows_dark}.get(mode, True)
-    stated = fixed or facts.diameter
-    if stated or not size or own_size:
-        # The usual scale of a model of natural sizes follows an estimate, which dark nuclei do not have.
-        views = [(shown, 1.0 if own_size and mode == "none" and not stated else usual)]
+    if not usual.estimated or not size:
+        scales = [usual.scale]
+    elif knows_dark and recipe.rescale["name"] == "none":
+        scales = [1.0]  # the estimate is for bright nuclei
     else:
-        views = [(shown, size / diameter) for diameter in DIAMETERS]
+        scales = [size / diameter for diameter in DIAMETERS]
+    views = [Plan(shown, scale) for scale in scales]
     if len(views) == 1 and (facts.contrast == "dark" or knows_dark):
         return views[0]
     part = image[busiest_part(gray)]
-    sure = [_certainty(model, part, *view) for view in views]
+    sure = [_certainty(model, part, view) for view in views]
     best = int(np.argmax(sure))
-    if facts.contrast == "auto" and sure[best] < max(_SURE, _certainty(model, part, recipe, usual)):
-        return recipe, usual
+    if facts.contrast == "auto" and sure[best] < max(_SURE, _certainty(model, part, usual)):
+        return usual
     return views[best]
 
 
-def _certainty(model: StarDistSegmenter, image: np.ndarray, recipe: Preparation, scale: float) -> float:
-    shape = (image.shape[0], image.shape[1])
-    found = model.predict(recipe.apply(image, scale), scale=scale, out_shape=shape, check_size=False)
+def _certainty(model: StarDistSegmenter, image: np.ndarray, plan: Plan) -> float:
+    shape, scale = (image.shape[0], image.shape[1]), plan.scale
+    found = model.predict(plan.recipe.apply(image, scale), scale=scale, out_shape=shape, check_size=False)
     return certainty(polygon_diameters(found.polygons), found.prob, (model.diameter or 1) / scale)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.preparation import ImageFacts, Preparation, scale_from_estimate
+from karyoseg.core.preparation import ImageFacts, Plan, Preparation, scale_from_estimate
 from karyoseg.models.stardist.architecture import read_thresholds
 
 WEIGHTS, CONFIG, THRESHOLDS = "weights_best.h5", "config.json", "thresholds.json"
@@ -171,8 +171,8 @@ class ModelFolder:
         KaryosegError
             If the image has other channels than the model, or its size cannot be derived.
         """
-        recipe, scale = self.plan(image, facts=facts, scale=scale, channels=channels)
-        return recipe.apply(image, scale, where=facts.where), scale
+        plan = self.plan(image, facts=facts, scale=scale, channels=channels)
+        return plan.recipe.apply(image, plan.scale, where=facts.where), plan.scale
 
     def plan(
         self,
@@ -181,7 +181,7 @@ class ModelFolder:
         facts: ImageFacts = UNKNOWN,
         scale: float | None = None,
         channels: Sequence[int] | None = None,
-    ) -> tuple[Preparation, float]:
+    ) -> Plan:
         """Decide how an image is to be prepared, from the whole image or a sample of it.
 
         Parameters
@@ -191,10 +191,8 @@ class ModelFolder:
 
         Returns
         -------
-        recipe : Preparation
-            With the channels to segment.
-        scale : float
-            Prepared pixels per raw pixel.
+        Plan
+            Recipe and scale.
 
         Raises
         ------
@@ -216,22 +214,30 @@ class ModelFolder:
                 f"{facts.where}: {n_channels} channel(s) after selection, the model {self.directory} takes "
                 f"{self.n_channels}; needed: the same number. Choose channels, or use a model trained on such images."
             )
-        return recipe, scale or self._scale(recipe, image, facts)
+        stated = scale or self._stated_scale(recipe, facts)
+        return Plan(recipe, stated) if stated else Plan(recipe, self._estimated_scale(recipe, image), estimated=True)
 
-    def _scale(self, recipe: Preparation, image: np.ndarray, facts: ImageFacts) -> float:
+    def _stated_scale(self, recipe: Preparation, facts: ImageFacts) -> float | None:
         mode = recipe.rescale["name"]
         if mode in ("magnification", "pixel_size"):
             return recipe.scale_for(facts)
-        target = float(recipe.rescale["target"]) if mode == "diameter" else self.diameter
-        if facts.diameter is not None:
-            return replace(recipe, rescale={"name": "diameter", "target": target or _TYPICAL}).scale_for(facts)
-        if target is None:
+        if facts.diameter is None:
+            return None
+        return replace(recipe, rescale={"name": "diameter", "target": self._size(recipe) or _TYPICAL}).scale_for(facts)
+
+    def _estimated_scale(self, recipe: Preparation, image: np.ndarray) -> float:
+        size = self._size(recipe)
+        if size is None:
             return 1.0
         estimate = recipe.estimated_diameter(image)
         low, high = self.training.get("diameter_range", (0, np.inf))
-        if mode == "none" and low / _TOLERANCE <= estimate <= high * _TOLERANCE:
+        if recipe.rescale["name"] == "none" and low / _TOLERANCE <= estimate <= high * _TOLERANCE:
             return 1.0
-        return scale_from_estimate(estimate, target)
+        return scale_from_estimate(estimate, size)
+
+    def _size(self, recipe: Preparation) -> float | None:
+        """Diameter at which nuclei are segmented [px of the prepared image]; None if unknown."""
+        return float(recipe.rescale["target"]) if recipe.rescale["name"] == "diameter" else self.diameter
 
     def describe(self) -> dict[str, Any]:
         """Return facts for reports.

@@ -15,7 +15,7 @@ import pandas as pd
 
 from karyoseg.core.blocks.grid import Objects
 from karyoseg.core.io.files import replace_text
-from karyoseg.core.preparation import ImageFacts, Preparation
+from karyoseg.core.preparation import ImageFacts, Plan
 from karyoseg.core.progress import Progress
 from karyoseg.core.size import resize_image
 from karyoseg.models.base import Augment, LabelledSamples, Prediction
@@ -100,7 +100,7 @@ class StarDistSegmenter(ModelFolder):
         facts: ImageFacts = UNKNOWN,
         scale: float | None = None,
         channels: Sequence[int] | None = None,
-    ) -> tuple[Preparation, float]:
+    ) -> Plan:
         """Decide how an image is to be prepared, from the whole image or a sample of it.
 
         Dark nuclei on a bright background are shown to a model that has learnt from bright ones only as what it knows,
@@ -113,18 +113,16 @@ class StarDistSegmenter(ModelFolder):
 
         Returns
         -------
-        recipe : Preparation
-            With the channels to segment.
-        scale : float
-            Prepared pixels per raw pixel.
+        Plan
+            Recipe and scale.
 
         Raises
         ------
         KaryosegError
             If the image has other channels than the model, or its size cannot be derived.
         """
-        recipe, usual = super().plan(image, facts=facts, scale=scale, channels=channels)
-        return plan_contrast(self, image, facts, recipe, usual, fixed=scale is not None)
+        usual = super().plan(image, facts=facts, scale=scale, channels=channels)
+        return plan_contrast(self, image, facts, usual)
 
     def predict(
         self,

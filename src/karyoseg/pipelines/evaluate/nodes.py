@@ -14,7 +14,7 @@ from karyoseg.core.lazy import Lazy, fingerprint
 from karyoseg.core.metrics import ap_curve, class_scores, image_scores, score_image, summarise
 from karyoseg.core.preparation import Preparation
 from karyoseg.core.progress import Progress
-from karyoseg.core.threads import Room, map_completed, n_threads
+from karyoseg.core.threads import PIXELS_SEEN, map_completed, n_threads
 from karyoseg.models.base import Segmenter
 from karyoseg.params.evaluate import EvaluateParams
 from karyoseg.params.preprocess import PreprocessParams
@@ -23,8 +23,6 @@ logger = logging.getLogger(__name__)
 Partitions = dict[str, Lazy[np.ndarray]]
 
 _NO_CLASS = "unclassified"
-#: Pixels of all images that are segmented at the same time: bounds the memory.
-_ROOM = Room(16e6)
 _SHOWN = [
     "n_images",
     "n_true",
@@ -92,7 +90,7 @@ def _check_preparation(model: Segmenter, preprocess: PreprocessParams) -> None:
 
 def _predict(model: Segmenter, image: Lazy[np.ndarray], **options: Any) -> np.ndarray:
     prepared = image()
-    with _ROOM.take(prepared.size):
+    with PIXELS_SEEN.take(prepared.size):
         return model.predict(prepared, **options).labels
 
 

@@ -15,7 +15,6 @@ from karyoseg.core.io.inputs import InputImage
 from karyoseg.core.io.storage import storage_errors
 from karyoseg.core.postprocessing.combine import PostProcessing, combine
 from karyoseg.core.preparation import ImageFacts, Preparation
-from karyoseg.core.threads import Room
 from karyoseg.models.base import Segmenter
 from karyoseg.models.two_scales import open_foreground, segment_at_two_scales
 from karyoseg.models.unet import ForegroundModel
@@ -88,7 +87,6 @@ class FullMode:
         *,
         facts: ImageFacts,
         scale: float | None,
-        room: Room,
     ) -> tuple[np.ndarray, float, Preparation]:
         """Segment an image.
 
@@ -104,8 +102,6 @@ class FullMode:
             What is known about the image.
         scale : float or None
             Of the first run [prepared px per px]; None lets the image decide.
-        room : Room
-            Pixels that may be segmented at the same time.
 
         Returns
         -------
@@ -124,7 +120,6 @@ class FullMode:
             foreground=self.foreground,
             scale=scale,
             channels=params.channels,
-            room=room,
             prob_thresh=params.prob_thresh,
             nms_thresh=params.nms_thresh,
         )

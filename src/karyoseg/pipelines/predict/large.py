@@ -84,7 +84,8 @@ def plan_large(model: SharedModel, params: PredictParams, image_file: InputImage
     sample = image.sample(channels)
     picked = None if channels is None else range(len(channels))
     chosen = {"auto": None, "none": 1.0}.get(params.scale) if isinstance(params.scale, str) else params.scale
-    recipe, scale = segmenter.plan(sample, facts=facts, scale=chosen, channels=picked)
+    plan = segmenter.plan(sample, facts=facts, scale=chosen, channels=picked)
+    recipe, scale = plan.recipe, plan.scale
 
     @cache
     def job_at(scale: float) -> BlockJob:
@@ -103,8 +104,7 @@ def plan_large(model: SharedModel, params: PredictParams, image_file: InputImage
             Path(),
         )
 
-    estimated = chosen is None and params.diameter_px is None and recipe.white is None
-    if estimated and recipe.rescale["name"] == "diameter":
+    if plan.estimated and recipe.rescale["name"] == "diameter":
         scale = check_scale(lambda scale: _diameters(job_at(scale)), scale, float(recipe.rescale["target"]))
     job = job_at(scale)
     info = {
@@ -113,6 +113,7 @@ def plan_large(model: SharedModel, params: PredictParams, image_file: InputImage
         "scale": scale,
         "pixel_size_um": pixel_size,
         "optical_density": recipe.white is not None,
+        "merged_channels": image.has_stains and recipe.mixes_channels,
         "blocks": len(job.grid),
     }
     return LargePrediction(job, params.cluster.model_dump(), params.blocks.overlap != "auto", info, params.overlay)

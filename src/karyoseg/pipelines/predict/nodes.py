@@ -24,7 +24,7 @@ from karyoseg.core.preparation import ImageFacts
 from karyoseg.core.progress import Progress
 from karyoseg.core.runs.privacy import public_url
 from karyoseg.core.spooled_table import SpooledTable
-from karyoseg.core.threads import Room, map_completed, n_threads
+from karyoseg.core.threads import map_completed, n_threads
 from karyoseg.datasets.prediction_folder import PlannedPrediction, StoredPrediction
 from karyoseg.models import load_segmenter
 from karyoseg.models.base import Segmenter
@@ -41,8 +41,6 @@ logger = logging.getLogger(__name__)
 
 #: Parameters that change where results go or what happens to bad images, not the results.
 _NOT_RESULTS = {"input", "output", "model", "on_bad_image", "engine", "precision", "cluster", "mode", "full"}
-#: Pixels of all images that are segmented at the same time: bounds the memory.
-_ROOM = Room(16e6)
 
 
 def find_inputs(params: PredictParams) -> list[InputImage]:
@@ -188,7 +186,7 @@ def _segment(
     facts = ImageFacts(source.path, params.magnification, pixel_size, params.diameter_px, params.contrast)
     wanted = {"auto": None, "none": 1.0}.get(params.scale) if isinstance(params.scale, str) else params.scale
     if full:
-        labels, scale, recipe = full.segment(segmenter, file.array, params, facts=facts, scale=wanted, room=_ROOM)
+        labels, scale, recipe = full.segment(segmenter, file.array, params, facts=facts, scale=wanted)
     else:
         found, recipe = segment_image(
             segmenter,
@@ -196,7 +194,6 @@ def _segment(
             facts=facts,
             scale=wanted,
             channels=params.channels,
-            room=_ROOM,
             prob_thresh=params.prob_thresh,
             nms_thresh=params.nms_thresh,
         )
@@ -204,12 +201,11 @@ def _segment(
     if params.min_area:
         labels = relabel(remove_small(labels, params.min_area))
     origin = {"source": public_url(source.path), "model": public_url(params.model)}
-    stains = file.axes == "YXC" and not file.colour and recipe.channels is None
     info = origin | {
         "scale": scale,
         "pixel_size_um": pixel_size,
         "optical_density": recipe.white is not None,
-        "merged_channels": stains and recipe.colour == "gray",
+        "merged_channels": file.has_stains and recipe.mixes_channels,
     }
     table = measure_objects(labels, image, pixel_size)
     return PredictionResult(labels, image, table, pixel_size, info, params.overlay)

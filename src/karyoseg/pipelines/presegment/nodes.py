@@ -22,7 +22,7 @@ from karyoseg.core.preparation import ImageFacts
 from karyoseg.core.presegment import describe
 from karyoseg.core.progress import Progress
 from karyoseg.core.runs.privacy import public_url
-from karyoseg.core.threads import Room, map_completed, n_threads
+from karyoseg.core.threads import map_completed, n_threads
 from karyoseg.models import load_segmenter
 from karyoseg.models.base import Segmenter
 from karyoseg.models.whole_image import segment_image
@@ -33,8 +33,6 @@ Partitions = dict[str, Lazy[np.ndarray]]
 logger = logging.getLogger(__name__)
 
 _VERSION = 2  # raised when the same parameters give other labels
-#: Pixels of all images that are segmented at the same time: bounds the memory.
-_ROOM = Room(32e6)
 
 
 def find_inputs(params: PresegmentParams) -> list[InputImage]:
@@ -198,5 +196,5 @@ def _read_given(file: InputImage, params: PresegmentParams) -> np.ndarray:
 
 def _label(image: Lazy[np.ndarray], segmenter: Segmenter, params: PresegmentParams) -> np.ndarray:
     facts = ImageFacts(diameter=params.diameter_px, contrast=params.contrast)
-    found, _ = segment_image(segmenter, image(), facts=facts, room=_ROOM, prob_thresh=params.prob_thresh)
+    found, _ = segment_image(segmenter, image(), facts=facts, prob_thresh=params.prob_thresh)
     return relabel(remove_small(fill_holes(found.labels), params.min_area))

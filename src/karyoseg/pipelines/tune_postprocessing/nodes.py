@@ -15,16 +15,13 @@ from karyoseg.core.lazy import Lazy
 from karyoseg.core.postprocessing.search import Case, search
 from karyoseg.core.preparation import ImageFacts
 from karyoseg.core.progress import Progress
-from karyoseg.core.threads import Room, map_completed, n_threads
+from karyoseg.core.threads import map_completed, n_threads
 from karyoseg.models import load_segmenter
 from karyoseg.models.two_scales import open_foreground, segment_at_two_scales
 from karyoseg.params.tune_postprocessing import TunePostprocessingParams
 
 logger = logging.getLogger(__name__)
 Partitions = dict[str, Lazy[np.ndarray]]
-
-#: Pixels of all images that are segmented at the same time: bounds the memory.
-_ROOM = Room(16e6)
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,6 @@ def predict_runs(
             facts=facts,
             second_scale=params.second_scale,
             foreground=foreground,
-            room=_ROOM,
         )
         return key, Case(labels[key](), found.first, found.second, found.foreground)
 
