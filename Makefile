@@ -1,7 +1,8 @@
 # `make run` and `make test` need Python 3.11 to 3.13 with venv and pip; everything else comes from the lock files.
 PYTHON ?= python3
 VARIANT ?= cpu
-VENV ?= .venv
+# Each variant has an environment of its own: in one, both TensorFlows would overwrite each other's files.
+VENV ?= .venv$(if $(filter gpu,$(VARIANT)),-gpu)
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 export KEDRO_DISABLE_TELEMETRY := 1
@@ -25,11 +26,12 @@ $(VENV)/.runtime-$(VARIANT): requirements/$(VARIANT).txt pyproject.toml | $(VENV
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/uv
+	$(if $(filter gpu,$(VARIANT)),$(error the development tools come with TensorFlow for CPUs: set VARIANT=cpu))
 	$(UV) --require-hashes -r requirements/dev.txt
 	$(UV) --no-deps --editable .
 	@touch $@ $(VENV)/.runtime-cpu
 
-install: $(VENV)/.runtime-$(VARIANT)      ## install what runs need (VARIANT=gpu for NVIDIA GPUs)
+install: $(VENV)/.runtime-$(VARIANT)      ## install what runs need (VARIANT=gpu for NVIDIA GPUs, in .venv-gpu)
 install-dev: $(VENV)/.dev      ## also install linters, tests and docs
 
 run: install                   ## run the whole workflow on the embedded sample
@@ -75,7 +77,8 @@ bench: install-dev             ## compare with plain stardist calls; BENCH="--qu
 
 lock: $(VENV)/bin/uv           ## write the lock files anew
 	for variant in cpu gpu; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
-	  --generate-hashes --no-header --extra $$variant --extra track --extra int8 --extra cluster pyproject.toml -o requirements/$$variant.txt; done
+	  --generate-hashes --no-header --extra $$variant --extra track --extra int8 --extra cluster pyproject.toml -o requirements/$$variant.txt \
+	  || exit 1; done
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header \
 	  --extra cpu --extra dev -c requirements/cpu.txt pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes --no-header \

@@ -19,6 +19,7 @@ if "KARYOSEG_CACHE" not in os.environ:
 import numpy as np
 import pytest
 
+from areas import unavailable
 from object_store import ObjectStore, missing
 from projects import copy_project, kedro
 
@@ -36,7 +37,7 @@ def shared_data() -> Path:
     """Real images next to the project; tests that need them are skipped without."""
     folder = Path(os.environ.get("KARYOSEG_SHARED_DATA", PROJECT.parent / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip(f"real images not found at {folder}; set KARYOSEG_SHARED_DATA to their folder")
+        unavailable("real-images", f"real images not found at {folder}; set KARYOSEG_SHARED_DATA to their folder")
     return folder
 
 
@@ -68,7 +69,7 @@ def finished_project(project: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
     """Real S3 store on the loopback interface; each test makes buckets of its own and leaves it running."""
     if reason := missing():
-        pytest.skip(reason)
+        unavailable("s3", reason)
     with ObjectStore(tmp_path_factory.mktemp("store")) as store:
         yield store
 

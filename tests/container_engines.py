@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
+from areas import unavailable
 
 PROJECT = Path(__file__).parents[1]
 CONTAINERS = PROJECT / "tests" / "containers"
@@ -52,7 +52,9 @@ def find_engine(folder: Path) -> Engine:
         return Engine("docker")
     missing = [program for program in ("buildah", "podman", "runc") if not shutil.which(program)]
     if missing:
-        pytest.skip(f"no docker daemon answers and {', '.join(missing)} not installed: images cannot be built")
+        unavailable(
+            "containers", f"no docker daemon answers and {', '.join(missing)} not installed: images cannot be built"
+        )
     return Engine("podman", os.environ | {"CONTAINERS_CONF": str(CONTAINERS / "containers.conf")} | build_args(folder))
 
 

@@ -104,6 +104,14 @@ def test_make_targets_and_scripts_exist() -> None:
         assert [script for script in scripts if not (PROJECT / script).exists()] == [], command
 
 
+@pytest.mark.parametrize("page", ["conf/README.md", "docs/reference/files.md"])
+def test_every_environment_is_listed(page: str) -> None:
+    text = (PROJECT / page).read_text(encoding="utf-8").split("## Configuration")[-1]
+    listed = re.findall(r"(?:^├── |`)([\w-]+)/(?=[` ])", text, flags=re.MULTILINE)
+    environments = [path.name for path in (PROJECT / "conf").iterdir() if path.is_dir()]
+    assert sorted(listed) == sorted(environments)
+
+
 @pytest.mark.slow
 def test_documentation_builds_without_warnings(tmp_path: Path) -> None:
     run = subprocess.run(

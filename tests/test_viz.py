@@ -12,6 +12,7 @@ from kedro.framework.project import pipelines
 from kedro.framework.startup import bootstrap_project
 from scripts.screenshot_graph import CHROMIUM, Graph, open_graph, take_pictures
 
+from areas import unavailable
 from karyoseg.pipeline_registry import WORKFLOW
 from projects import copy_project, kedro
 
@@ -53,7 +54,7 @@ def site(finished_project: Path) -> Path:
 @pytest.fixture(scope="module")
 def graph(site: Path) -> Iterator[Graph]:
     if CHROMIUM is None:
-        pytest.skip("no chromium on this machine; .ci/system_tools installs it")
+        unavailable("browser", "no chromium on this machine; .ci/system_tools installs it")
     with open_graph(site) as graph:
         yield graph
     assert graph.errors == []

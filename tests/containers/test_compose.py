@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from areas import unavailable
 from container_engines import PROJECT, call
 
 SERVICES = {"notebook", "s3", "segmentation", "segmentation-gpu", "viz"}
@@ -25,9 +26,9 @@ def compose() -> list[str]:
     """Return a program that checks compose files strictly (podman-compose does not), or skip."""
     if shutil.which("docker") and call("docker", "compose", "version", check=False).returncode == 0:
         return ["docker", "compose", "--profile", "*"]
-    if shutil.which("docker-compose"):
-        return ["docker-compose"]
-    pytest.skip("neither `docker compose` nor docker-compose is installed")
+    if not shutil.which("docker-compose"):
+        unavailable("compose", "neither `docker compose` nor docker-compose is installed")
+    return ["docker-compose"]
 
 
 @pytest.fixture
@@ -109,6 +110,7 @@ def test_secrets_are_passed_on_and_not_written_down(services: Services) -> None:
     for name in OURS:
         assert given[name]["environment"]["AWS_ACCESS_KEY_ID"] == "key"
         assert given[name]["environment"]["KARYOSEG_BUCKET"] == "bucket"
+        assert "" not in given[name]["environment"].values()  # the AWS libraries refuse empty values
 
 
 def test_the_store_is_never_open_to_everyone(services: Services) -> None:

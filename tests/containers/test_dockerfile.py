@@ -8,8 +8,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-import pytest
-
+from areas import unavailable
 from container_engines import PROJECT, call, find_engine
 
 TOOLS = Path(sys.executable).parent
@@ -41,7 +40,7 @@ NEEDED = [
 def tool(name: str) -> Path:
     path = TOOLS / name
     if not path.exists():
-        pytest.skip(f"{name} is not installed (make install-dev)")
+        unavailable("linters", f"{name} is not installed (make install-dev)")
     return path
 
 

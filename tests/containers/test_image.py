@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from areas import unavailable
 from container_engines import CONTAINERS, PROJECT, Engine, call, find_engine
 from projects import copy_project
 
@@ -27,10 +28,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     base = re.findall(r"^FROM (\S+:\S+)", (PROJECT / "Dockerfile").read_text(), flags=re.MULTILINE)[0]
     if not any(engine(*how, base, check=False).returncode == 0 for how in (("image", "inspect"), ("pull", "--quiet"))):
         if engine.program != "podman" or os.geteuid() != 0 or not shutil.which("mmdebstrap"):
-            pytest.skip(f"{base} cannot be pulled; to make one here takes root, podman and mmdebstrap")
+            unavailable("containers", f"{base} cannot be pulled; to make one here takes root, podman and mmdebstrap")
         made = call(CONTAINERS / "local_base.sh", base, env=engine.env, check=False)
         if made.returncode:
-            pytest.skip(f"{base} can be neither pulled nor made here: {made.stderr[-500:]}")
+            unavailable("containers", f"{base} can be neither pulled nor made here: {made.stderr[-500:]}")
     skip_unless_usable(engine, base, tmp_path_factory.mktemp("probe"))
     return engine
 
@@ -44,10 +45,10 @@ def skip_unless_usable(engine: Engine, base: str, folder: Path) -> None:
     arguments = engine.env.get("BUILD_ARGS", "").split()
     built = call(program, "build", *options, *arguments, "--tag", "karyoseg:probe", folder, check=False, env=engine.env)
     if built.returncode:
-        pytest.skip(f"builds reach no packages on this machine: {built.stderr[-500:]}")
+        unavailable("containers", f"builds reach no packages on this machine: {built.stderr[-500:]}")
     started = engine("run", "--rm", "--network", "none", "karyoseg:probe", "true", check=False)
     if started.returncode:
-        pytest.skip(f"no container can run on this machine: {started.stderr[-500:]}")
+        unavailable("containers", f"no container can run on this machine: {started.stderr[-500:]}")
 
 
 @pytest.fixture(scope="module")
