@@ -108,6 +108,32 @@ def test_wrong_objects_are_left_out_and_fuller_tiles_are_followed() -> None:
     assert plausible.denser(0.5).tiles.index.tolist() == [0]
 
 
+def test_images_of_large_nuclei_are_no_outliers_of_a_style_with_small_ones(annotated: ShapeDatabase) -> None:
+    """Nor do masks that follow them get small nuclei, though each has too few to tell of a spread."""
+    small = [scene(seed, n_nuclei=30, diameter=11.0) for seed in range(3)]
+    large = [scene(seed, n_nuclei=7, diameter=44.0, clustering=0.0) for seed in range(3)]
+    measured = measure_population(small + large, SIDE, 20)
+    assert measured.tiles["image"].tolist() == [0, 1, 2, 3, 4, 5]
+    masks = synthesiser(small + large, annotated)
+    pd.testing.assert_frame_equal(masks.population.tiles[3:], measured.tiles[3:])
+    for tile in (3, 4, 5):
+        assert {tile} <= set(masks.population.like(tile).tiles.index) <= {3, 4, 5}
+        drawn = measure_population([masks.draw(tile, 1)], SIDE, 20)
+        assert drawn.whole["diameter"].median() > 30
+    assert masks.population.like(0).tiles.index.tolist() == [0]
+
+
+def test_of_a_tile_without_whole_objects_those_of_its_image_tell_then_those_of_all() -> None:
+    cut = np.zeros((40, 80), np.int32)  # two tiles, the left one with a cut object only
+    cut[:9, :9], cut[10:30, 50:70] = 1, 2
+    other = np.pad(np.ones((8, 8), np.int32), 16)
+    population = measure_population([cut, other], 40, 20)
+    assert population.like(0).tiles.index.tolist() == [0, 1]
+    alone = measure_population([cut[:, :40], other], 40, 20)
+    assert alone.like(0).tiles.index.tolist() == [0, 1]
+    assert population.like(1).tiles.index.tolist() == [1]
+
+
 def test_nothing_measured_stays_nothing() -> None:
     for images in ([], [np.zeros((30, 30), np.int32)]):
         population = measure_population(images, SIDE, 20).plausible().denser(0.5)
@@ -127,6 +153,16 @@ def test_database_holds_whole_objects_only(disks: np.ndarray) -> None:
     assert [mask.sum() for mask in database.masks] == database.table["area"].tolist()
     assert database.masks[1].all(axis=None) == False or database.masks[1][14, 14]  # noqa: E712
     assert set(DESCRIPTORS) <= set(database.table.columns)
+
+
+def test_database_of_large_ids(disks: np.ndarray) -> None:
+    labels = np.where(disks == 1, 2_000_000_000, disks)
+    options = {"per_image": 9, "min_area": 9}
+    small, large = (
+        collect_shapes([("a", image)], **options, rng=np.random.default_rng(0)) for image in (disks, labels)
+    )
+    assert sorted(mask.sum() for mask in small.masks) == sorted(mask.sum() for mask in large.masks)
+    assert 2_000_000_000 in set(large.table["label"])
 
 
 def test_database_without_whole_objects_is_an_error() -> None:

@@ -16,9 +16,11 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import adjusted_rand_score
 
 from karyoseg.core.style.clusters import cluster_by_distance, cluster_by_parts, cluster_table
-from karyoseg.core.style.features import part_features
+from karyoseg.core.style.features import FEATURES, LOCAL_FEATURES, part_features
 from karyoseg.core.style.figure import clusters_figure
 from karyoseg.core.style.kmeans import correlation_kmeans, judge, unit_rows
+from karyoseg.params.style_clusters import StyleClustersParams
+from karyoseg.pipelines.style_clusters.nodes import find_clusters
 
 STYLES = {  # colours of background and nuclei
     "fluorescence": ((12, 12, 12), (150, 150, 150)),
@@ -150,6 +152,27 @@ def test_reference_keeps_the_images_next_to_the_centres(mixture: tuple[np.ndarra
         nearest = inside[np.argsort(everything.distance[inside], kind="stable")[:3]]
         assert set(np.flatnonzero(kept.labels == cluster)) == set(nearest)
     assert len(cluster_table([str(i) for i in range(18)], kept)) == (kept.labels >= 0).sum() < 18
+
+
+def test_without_known_styles_the_size_of_an_image_is_no_style(mixture: tuple[np.ndarray, list[str]]) -> None:
+    features = mixture[0][::2].copy()
+    before = cluster_by_distance(features, usable(features))
+    of_size = [index for index, name in enumerate(FEATURES) if name not in LOCAL_FEATURES]
+    features[::2, :, of_size] *= 9
+    np.testing.assert_array_equal(cluster_by_distance(features, usable(features)).labels, before.labels)
+
+
+@pytest.mark.parametrize(("n", "told"), [(1, False), (2, True), (3, True), (4, False)])
+def test_images_too_few_to_tell_styles_apart_are_told(n: int, told: bool, caplog: pytest.LogCaptureFixture) -> None:
+    features = features_of(["fluorescence", "purple", "white", "purple"][:n])
+    ids = np.repeat([f"i{index}" for index in range(n)], features.shape[1])
+    table = pd.DataFrame(features.reshape(len(ids), -1), columns=list(FEATURES)).assign(id=ids)
+    manifest = pd.DataFrame({"id": np.unique(ids), "n_objects": 1})
+    find_clusters(table, manifest, StyleClustersParams())
+    assert (f"{n} images with nuclei are too few to tell styles apart; they are treated as one" in caplog.text) == told
+    caplog.clear()
+    find_clusters(table, manifest, StyleClustersParams(method={"name": "auto", "n_clusters": n}))
+    assert "too few" not in caplog.text
 
 
 def test_correlation_kmeans_finds_the_cheapest_partition(rng: np.random.Generator) -> None:

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from karyoseg.core.errors import KaryosegError
 from karyoseg.core.lazy import Lazy
 from karyoseg.models.base import LabelledSamples
 from karyoseg.models.pix2pix import StyleGenerator, deferred_training
+from karyoseg.models.pix2pix.generate import paint
 from karyoseg.params.style_transfer import StyleTransferParams
 from killed import Killed
 
@@ -271,6 +273,30 @@ def test_a_killed_training_continues_with_the_result_of_one_that_was_not(
     assert "killed continues after step 2" in caplog.text
 
 
+def test_a_training_that_is_taken_back_has_nothing_of_the_other_one(
+    trained: StyleGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from karyoseg.models.training.workspace import Workspace
+
+    folder = tmp_path / "group_001"
+    shutil.copytree(trained.directory, folder)
+
+    def dying(*args: Any, **options: Any) -> None:
+        raise Killed
+
+    for killed in ("_empty", "save"):  # the other one, as soon as it begins, and at its first checkpoint
+        with monkeypatch.context() as patch:
+            patch.setattr(Workspace, killed, dying)
+            with pytest.raises(Killed):
+                job(folder, learning_rate=1e-3)()
+    assert not (folder / "training.json").exists()
+    again = job(folder)()
+    assert_same(trained, again)
+    assert sorted(path.name for path in (folder / "samples").iterdir()) == [
+        f"step_00000{step}.png" for step in (2, 4, 6)
+    ]
+
+
 @pytest.mark.parametrize("damaged", ["epoch_00001.weights.h5", "history.csv", "state.json"])
 def test_a_damaged_checkpoint_starts_the_training_anew(
     trained: StyleGenerator,
@@ -358,6 +384,31 @@ def test_images_have_the_size_of_their_labels(trained: StyleGenerator, shape: tu
     image = trained.paint(np.ones(shape, np.int32), seed=0)
     assert image.shape == (*shape, 3)
     assert image.dtype == np.uint8
+
+
+def test_what_is_painted_depends_on_what_is_near_alone(trained: StyleGenerator) -> None:
+    """The network itself would paint other colours in a larger image, and where the image ends."""
+    labels = np.zeros((160, 160), np.int32)
+    labels[70:80, 70:80] = 1
+    here = trained.paint(labels, 0, dropout=False).astype(int)
+    crowded = labels.copy()
+    crowded[:20, ::2] = 2
+    there = trained.paint(crowded, 0, dropout=False)
+    np.testing.assert_array_equal(here[60:], there[60:])
+    nothing = trained.paint(np.zeros((96, 70), np.int32), 0, dropout=False).astype(int)
+    assert np.abs(nothing - nothing[48, 35]).max() < 40
+
+
+def test_windows_fade_into_each_other_without_a_trace() -> None:
+    """A network that copies its condition gives the labels back, whatever the size."""
+    import keras
+
+    condition = keras.Input((None, None, 1))
+    copying = keras.Model(condition, condition)
+    for shape in ((16, 16), (3, 5), (50, 33), (100, 17)):
+        labels = np.random.default_rng(0).integers(0, 2, shape)
+        painted = paint(copying, labels, "binary", 16, 0, dropout=False)
+        np.testing.assert_array_equal(painted, np.repeat(255 * labels[..., None], 3, axis=2))
 
 
 def test_images_depend_on_the_seed_and_only_with_dropout(trained: StyleGenerator) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage as ndi
 
+from karyoseg.models.pix2pix import quality
 from karyoseg.models.pix2pix.quality import Verdict, judge, kernel_distance, texture_features, two_colours
 from karyoseg.models.pix2pix.tiles import Pairs
 from karyoseg.models.pix2pix.visibility import learn_objects
@@ -92,6 +93,16 @@ def test_what_cannot_be_judged_fails_and_says_why() -> None:
     assert "synthetic masks hold only objects or only background" in empty.why
     shifted = Pairs(REAL.images, REAL.labels[::-1], REAL.groups)  # as of a presegmentation that found anything
     assert "do not stand out in the real images" in judge(shifted, AGAIN, LIMITS, seed=0).why
+
+
+def test_a_classifier_that_fails_in_every_fold_is_no_sign_of_likeness(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([[np.nan, np.nan], [np.nan, 0.75]])
+    monkeypatch.setattr(quality, "cross_val_score", lambda *args, **options: np.array(next(scores)))
+    found = verdict(AGAIN.images)
+    assert np.isnan(found.accuracy)
+    assert not found.passed
+    assert found.why == "no classifier could be trained to tell the tiles from real ones"
+    assert verdict(AGAIN.images).accuracy == 0.75
 
 
 @pytest.mark.parametrize(

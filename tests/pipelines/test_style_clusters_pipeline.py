@@ -19,7 +19,6 @@ from karyoseg.core.plots import to_png_bytes
 from karyoseg.core.style.features import FEATURES
 from karyoseg.datasets import CSVDataset, SamplePartitions
 from karyoseg.params.style_clusters import ReferenceClusters, StyleClustersParams
-from karyoseg.pipelines.style_clusters import create_pipeline
 from karyoseg.pipelines.style_clusters.nodes import draw_clusters, find_clusters, measure_styles
 
 CONF = Path(__file__).parents[2] / "conf/base"
@@ -128,14 +127,3 @@ def test_reference_mode_learns_from_a_table_and_leaves_out(
 def test_parameters_that_make_no_sense_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         StyleClustersParams.model_validate(values)
-
-
-def test_pipeline_reads_and_writes_the_agreed_names() -> None:
-    pipeline = create_pipeline()
-    assert pipeline.inputs() == {"style_images", "style_manifest", "params:style_clusters"}
-    assert pipeline.all_outputs() == {
-        "style_features",
-        "style_clusters",
-        "style_clusters_tried",
-        "style_clusters_figure",
-    }

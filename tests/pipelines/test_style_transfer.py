@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from karyoseg.pipelines.style_transfer.nodes import (
     gather_samples,
     generate_images,
     judge_generators,
+    require_passed,
     train_generators,
 )
 
@@ -142,6 +144,7 @@ def test_if_no_cluster_passes_the_reasons_are_told_and_kept(catalog: DataCatalog
     ):
         SequentialRunner().run(create_pipeline(), catalog)
     assert not catalog.load("style_quality")["passed"].any()
+    assert (tmp_path / "08" / "samples.png").stat().st_size > 10_000
 
 
 def unlike_images(labels: dict[str, Lazy[np.ndarray]]) -> dict[str, Lazy[np.ndarray]]:
@@ -207,6 +210,35 @@ def test_samples_that_are_listed_but_missing_are_named(missing: str) -> None:
         gather_samples(images, labels, CLUSTERS, known)
 
 
+@pytest.mark.parametrize("still", [["group_001"], []])
+def test_images_of_clusters_that_no_longer_pass_are_removed(
+    catalog: DataCatalog, tmp_path: Path, still: list[str]
+) -> None:
+    class Model:
+        fingerprint = "weights"
+
+        def paint(self, labels: np.ndarray, seed: int, *, dropout: bool) -> np.ndarray:
+            return np.zeros((*labels.shape, 3), np.uint8)
+
+    def generate(passed: list[str]) -> None:
+        clusters = ["group_001", "group_003"]
+        quality = pd.DataFrame({"cluster": clusters, "passed": [c in passed for c in clusters], "why": "some reason"})
+        models, labels = dict.fromkeys(clusters, Model()), catalog.load("synthetic_labels")
+        images, table = generate_images(models, labels, MASKS, quality, make_params(tmp_path))
+        catalog.save("synthetic_images", images)
+        catalog.save("synthetic_images_table", table)
+        require_passed(quality, table)
+
+    generate(["group_001", "group_003"])
+    kept = MASKS.loc[MASKS["cluster"].isin(still), "id"].tolist()
+    before = {key: (tmp_path / "05/images" / f"{key}.tif").stat().st_mtime_ns for key in kept}
+    with pytest.raises(KaryosegError, match=r"no cluster passed .*some reason") if not still else nullcontext():
+        generate(still)
+    files = sorted((tmp_path / "05/images").glob("*.tif"))
+    assert {path.stem: path.stat().st_mtime_ns for path in files} == before
+    assert list(catalog.load("synthetic_images")) == catalog.load("synthetic_images_table")["id"].tolist() == kept
+
+
 def test_an_image_is_made_again_only_if_something_it_depends_on_changed(tmp_path: Path) -> None:
     class Model:
         fingerprint = "weights"
@@ -224,15 +256,3 @@ def test_an_image_is_made_again_only_if_something_it_depends_on_changed(tmp_path
     changed = type("Other", (Model,), {"fingerprint": "other weights"})
     for other in (marks(changed), marks(seed=1), marks(generation={"dropout": False})):
         assert all(other[key] != mark for key, mark in marks().items())
-
-
-def test_pipeline_reads_and_writes_the_agreed_names() -> None:
-    pipeline = create_pipeline()
-    assert pipeline.inputs() == {
-        "style_images", "style_labels", "style_clusters", "style_manifest", "synthetic_labels",
-        "synthetic_masks_table", "params:style_transfer",
-    }  # fmt: skip
-    assert pipeline.all_outputs() == {
-        "style_samples", "style_checks", "style_models", "synthetic_images", "synthetic_images_table",
-        "style_quality", "style_samples_figure",
-    }  # fmt: skip

@@ -52,7 +52,7 @@ class Comparison:
     Parameters
     ----------
     real : Population
-        Measured objects, of the tiles that were to be followed.
+        All measured objects, also those that were not followed.
     synthetic : Population
         Those of the synthetic label images, cut into tiles of the same size.
     real_labels, synthetic_labels : (Y, X) integer ndarray

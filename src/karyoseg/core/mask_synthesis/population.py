@@ -23,6 +23,8 @@ _NAMES = {"area_px": "area", "major_axis_px": "major", "minor_axis_px": "minor",
 _OTHERS = ["label", "diameter", "orientation", "at_border", "to_border"]
 _SPREADS = 3  # beyond so many robust standard deviations a size is an outlier
 _LEAST_SPREAD = 0.15  # of the logarithm of the diameter; below, nuclei of one kind would be outliers
+FEW = 10  # from fewer objects no spread of sizes can be told
+_ALIKE = 1.25  # ratio of median diameters up to which tiles are alike
 _MAD = 1.4826  # standard deviation over median absolute deviation of a normal distribution
 
 
@@ -37,8 +39,8 @@ class Population:
         area, ``orientation`` of the major axis against the row axis [rad], ``gap`` of background to the nearest other
         object of the tile (infinite if there is none), ``to_border`` [all px, px2], ``at_border`` (bool).
     tiles : DataFrame
-        One row per tile: ``height``, ``width`` [px], ``n_objects`` and ``coverage``, the share of the tile that objects
-        cover [0..1].
+        One row per tile: ``image`` (number of the label image), ``height``, ``width`` [px], ``n_objects`` and
+        ``coverage``, the share of the tile that objects cover [0..1].
     """
 
     objects: pd.DataFrame
@@ -47,8 +49,7 @@ class Population:
     @property
     def whole(self) -> pd.DataFrame:
         """Objects that the border does not cut; all if it cuts each of them."""
-        whole = self.objects[~self.objects["at_border"]]
-        return whole if len(whole) else self.objects
+        return _whole(self.objects)
 
     @property
     def side(self) -> int:
@@ -61,22 +62,25 @@ class Population:
         return fingerprint(*(table.to_csv(float_format="%.9g") for table in (self.objects, self.tiles)))
 
     def plausible(self) -> Population:
-        """Leave out objects whose size is far from that of the others: a presegmentation finds more than nuclei.
+        """Leave out objects whose size is far from that of their image: a presegmentation finds more than nuclei.
+
+        Each image is judged by itself: a style may have images of small nuclei, and some of large ones.
 
         Returns
         -------
         Population
-            Objects within three robust standard deviations of the median logarithm of the diameter.
+            Objects within three robust standard deviations of the median logarithm of the diameter in their image; of
+            less than ten objects the standard deviation is that of all images.
         """
-        if self.objects.empty:
-            return self
-        size = np.log(self.objects["diameter"])
-        middle = np.log(self.whole["diameter"]).median()
-        spread = max(_LEAST_SPREAD, _MAD * float((np.log(self.whole["diameter"]) - middle).abs().median()))
-        large = size > middle + _SPREADS * spread
-        # What the border cuts may be small.
-        small = (size < middle - _SPREADS * spread) & ~self.objects["at_border"]
-        return self._with(self.objects[~(large | small)], self.tiles)
+        common = _sizes(self.objects)[1]
+        kept = [self.objects[:0]]
+        for _, objects in self.objects.groupby(self.objects["tile"].map(self.tiles["image"])):
+            middle, own = _sizes(objects)
+            off = np.log(objects["diameter"]) - middle
+            limit = _SPREADS * (own if len(_whole(objects)) >= FEW else common)
+            # What the border cuts may be small.
+            kept.append(objects[(off <= limit) & ((off >= -limit) | objects["at_border"])])
+        return self._with(pd.concat(kept), self.tiles)
 
     def denser(self, quantile: float) -> Population:
         """Keep the tiles in which most was found.
@@ -113,7 +117,34 @@ class Population:
         Population
             The tile and its objects.
         """
-        return Population(self.objects[self.objects["tile"] == tile], self.tiles.loc[[tile]])
+        return self._only([tile])
+
+    def like(self, tile: int) -> Population:
+        """Keep what tells of the nuclei of one tile.
+
+        Parameters
+        ----------
+        tile : int
+            Its index in `tiles`.
+
+        Returns
+        -------
+        Population
+            The tile alone if it has ten whole objects. Else all tiles whose median diameter is within a quarter of its
+            own; all tiles there are if neither it nor its image has a whole object.
+        """
+        alone, whole = self.only(tile), self.whole
+        if (whole["tile"] == tile).sum() >= FEW:
+            return alone
+        image = self.tiles["image"]
+        for known in (whole["tile"] == tile, whole["tile"].map(image) == image[tile]):
+            if known.any():
+                sizes = whole.groupby("tile")["diameter"].median() / whole.loc[known, "diameter"].median()
+                return self._only([tile, *sizes.index[sizes.between(1 / _ALIKE, _ALIKE)].drop(tile, errors="ignore")])
+        return self
+
+    def _only(self, tiles: list[int]) -> Population:
+        return Population(self.objects[self.objects["tile"].isin(tiles)], self.tiles.loc[tiles])
 
     def _with(self, objects: pd.DataFrame, tiles: pd.DataFrame) -> Population:
         """Count anew."""
@@ -148,11 +179,12 @@ def measure_population(images: Iterable[np.ndarray], side: int, min_area: int) -
     ([2.0, 2.0], [0.18])
     """
     objects, tiles = [], []
-    for index, tile in enumerate(part for labels in images for part in _cut(labels, side)):
+    parts = ((image, part) for image, labels in enumerate(images) for part in _cut(labels, side))
+    for index, (image, tile) in enumerate(parts):
         objects.append(describe(tile, min_area).assign(tile=index))
-        tiles.append(tile.shape)
+        tiles.append((image, *tile.shape))
     empty = describe(np.zeros((1, 1), np.int32), min_area).assign(tile=0)
-    table = pd.DataFrame(tiles, columns=["height", "width"], dtype=int)
+    table = pd.DataFrame(tiles, columns=["image", "height", "width"], dtype=int)
     return Population(empty, table)._with(pd.concat([empty, *objects], ignore_index=True), table)
 
 
@@ -223,6 +255,18 @@ def nearest_gaps(labels: np.ndarray) -> np.ndarray:
         for side in (here, there):
             np.minimum.at(nearest, owner[side][meet], apart)
     return np.where(nearest < 2, 0, nearest - 1)[first:]  # noqa: PLR2004
+
+
+def _whole(objects: pd.DataFrame) -> pd.DataFrame:
+    """Objects that the border does not cut; all if it cuts each of them."""
+    whole = objects[~objects["at_border"]]
+    return whole if len(whole) else objects
+
+
+def _sizes(objects: pd.DataFrame) -> tuple[float, float]:
+    """Median and robust standard deviation of the logarithm of the diameter."""
+    size = np.log(_whole(objects)["diameter"])
+    return size.median(), max(_LEAST_SPREAD, _MAD * float((size - size.median()).abs().median()))
 
 
 def _cut(labels: np.ndarray, side: int) -> Iterator[np.ndarray]:

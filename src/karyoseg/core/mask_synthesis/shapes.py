@@ -14,7 +14,7 @@ from scipy import ndimage as ndi
 from scipy.spatial import KDTree
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.labels import fill_holes
+from karyoseg.core.labels import fill_holes, object_boxes
 from karyoseg.core.lazy import fingerprint
 from karyoseg.core.mask_synthesis.population import DESCRIPTORS, SHAPE, describe
 
@@ -116,8 +116,8 @@ def collect_shapes(
         table = table[~table["at_border"]]
         if len(table) > per_image:
             table = table.iloc[np.sort(rng.choice(len(table), per_image, replace=False))]
-        boxes = ndi.find_objects(np.maximum(filled, 0))
-        cut = [filled[boxes[label - 1]] == label for label in table["label"]]
+        boxes = dict(object_boxes(filled))
+        cut = [filled[boxes[label]] == label for label in table["label"]]
         kept = [ndi.label(mask, _CROSS)[1] == 1 for mask in cut]
         masks += [mask for mask, whole in zip(cut, kept, strict=True) if whole]
         tables.append(table[np.array(kept, bool)].assign(source=name))

@@ -14,14 +14,13 @@ import pandas as pd
 
 from karyoseg.core.labels import relabel, remove_small
 from karyoseg.core.mask_synthesis.placement import GapTarget, place
-from karyoseg.core.mask_synthesis.population import Population
+from karyoseg.core.mask_synthesis.population import FEW, Population
 from karyoseg.core.mask_synthesis.shapes import ShapeDatabase, Stamp, make_stamp
 from karyoseg.core.mask_synthesis.simulated import simulate_shapes
 from karyoseg.core.mask_synthesis.tetris import count_to_fill, largest_gap, place_tetris
 from karyoseg.core.postprocessing.combine import keep_largest_parts
 
 _N_SIMULATED = 200  # shapes per style; each is used in many sizes and directions
-_FEW = 10  # from fewer objects no spread of sizes can be told
 _SPREAD_OF_FEW = 0.2  # of the logarithm of the diameter
 _SMOOTHING = 0.9  # Silverman's rule of thumb
 _LARGEST = 0.7  # diameter of an object, as share of the side: it must fit in
@@ -85,9 +84,7 @@ class MaskSynthesiser:
 
     def _draw_measured(self, tile: int, rng: np.random.Generator) -> npt.NDArray[np.int32]:
         # Nuclei of one image are more alike than those of a style.
-        model = self.population.only(tile)
-        if len(model.whole) < _FEW:
-            model = self.population
+        model = self.population.like(tile)
         strip = int(min(model.whole["diameter"].max(), self.side)) // 2
         wanted = float(self.population.tiles["coverage"].loc[tile]) * (self.side + 2 * strip) ** 2
         stamps: list[Stamp] = []
@@ -109,7 +106,7 @@ class MaskSynthesiser:
         similar = {True: self.simulated, False: self.annotated}
         found = {key: shapes.nearest(measured, self.n_similar) for key, shapes in similar.items() if len(shapes)}
         diameters = measured["diameter"].to_numpy()
-        known = len(diameters) >= _FEW
+        known = len(diameters) >= FEW
         spread = _SMOOTHING * np.log(diameters).std() * len(diameters) ** -0.2 if known else _SPREAD_OF_FEW
         # Neighbours in tissue lie in the same direction; only the whole is turned.
         directions = measured["orientation"].to_numpy() + rng.uniform(0, np.pi)

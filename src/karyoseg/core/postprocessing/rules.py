@@ -10,7 +10,7 @@ from scipy import ndimage as ndi
 from skimage.measure import label as connected_parts
 from skimage.segmentation import expand_labels
 
-from karyoseg.core.labels import fill_holes, relabel
+from karyoseg.core.labels import fill_holes, object_boxes, relabel
 from karyoseg.core.regions import find_regions
 from karyoseg.core.size import median_diameter
 
@@ -23,8 +23,8 @@ def mend(labels: Labels) -> Labels:
     """Fill the holes of each object, and merge touching ones that are fragments (rule A).
 
     What lies in a hole becomes part of the object around it. Two objects that touch, also at corners, are merged if
-    together they lack less of their convex hull than they do apart. All such pairs are merged, then the next are looked
-    for, until there are none.
+    together they lack less of their convex hull than they do apart. Such pairs are merged one after the other, where
+    the first of a pair is still an object of its own; then pairs are looked for again, until there are none.
 
     Parameters
     ----------
@@ -111,8 +111,7 @@ def merge_runs(first: Labels, second: Labels, *, max_occupied: float, large_nucl
     found = [
         (abs(np.count_nonzero(inside) - typical), inside, box)
         for labels in (first, second)
-        for index, box in enumerate(ndi.find_objects(labels), start=1)
-        if box is not None
+        for index, box in object_boxes(labels)
         for inside in [labels[box] == index]
     ]
     merged = np.zeros(first.shape, np.int32)

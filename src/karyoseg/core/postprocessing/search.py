@@ -24,8 +24,10 @@ logger = logging.getLogger(__name__)
 
 Ranges = Mapping[str, tuple[float, float]]
 
-#: Where each parameter is searched, ends included. Published, but for `max_occupied` and `foreground`: published are
-#: 0.5 to 0.8 and 0.47 to 1, for other rules of painting and an ensemble of seven networks.
+#: Where each parameter is searched, ends included. Published are the ranges of `min_run_area`, both radii and
+#: `min_area`. The others reach further, for other rules of painting and maps of fewer networks; published are 0.5 to
+#: 0.8 for `max_occupied`, 10 to 30 for `large_nuclei`, 0.47 to 1 for `foreground`, 21 to 41 for `min_corrected_area`,
+#: and 0 to 0.002 for `min_overlap`.
 RANGES: Ranges = MappingProxyType(
     {
         "max_occupied": (0.2, 0.8),

@@ -168,7 +168,9 @@ def cluster_by_distance(
     usable : (n,) bool ndarray
         Images that the clusters are made of, at least one; the others go to the nearest cluster afterwards.
     styles : sequence of str, optional
-        Known style of each image to learn the distance from, empty where unknown; None learns it from the quarters.
+        Known style of each image to learn the distance from, empty where unknown; the distance then is that of all 248
+        features, as published. None learns it from the quarters, by the features that do not depend on how large an
+        image is: otherwise large and small images would be of different styles.
     images_per_cluster : sequence of int
         Mean sizes of clusters to try. The number with the smallest cost is taken, nearly always the largest one.
     keep : int, optional
@@ -267,6 +269,7 @@ def _distance_rows(
     features: np.ndarray, usable: np.ndarray, styles: Sequence[str] | None, max_pairs: int, seed: int
 ) -> np.ndarray:
     """(n, usable) learnt distances of all images to the usable ones."""
+    features = features[..., _LOCAL] if styles is None else features
     whole = features[:, 0]
     if usable.sum() < _LEAST and styles is None:
         return np.zeros((len(features), 1))

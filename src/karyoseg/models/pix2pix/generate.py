@@ -16,6 +16,7 @@ import numpy as np
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.models.pix2pix.condition import N_CHANNELS, encode_labels
+from karyoseg.models.pix2pix.tiles import grid
 from karyoseg.models.quiet import import_tensorflow
 from karyoseg.models.training.dropout import seed_dropout
 
@@ -128,7 +129,9 @@ class StyleGenerator:
             RGB image; equal channels if all images of the style are gray.
         """
         with _ONE_AT_A_TIME:  # the random state belongs to the network
-            return paint(self._network, labels, self.config["condition"], self.config["stride"], seed, dropout=dropout)
+            return paint(
+                *(self._network, labels, self.config["condition"], self.training["tile_size"], seed), dropout=dropout
+            )
 
     def save(self, directory: Path) -> None:
         """Copy the generator to another folder.
@@ -196,9 +199,13 @@ def import_keras() -> None:
 
 
 def paint(
-    network: keras.Model, labels: np.ndarray, condition: Any, stride: int, seed: int, *, dropout: bool
+    network: keras.Model, labels: np.ndarray, condition: Any, side: int, seed: int, *, dropout: bool
 ) -> np.ndarray:
-    """Paint an image of any size: the labels are mirrored up to a size that the network takes.
+    """Paint an image of any size, in windows as large as the training tiles.
+
+    The network normalises by what it sees at once, and pads with zeros: in a larger image it would paint other colours,
+    and others again at the borders. So the labels are mirrored beyond the image, and neighbouring windows fade into
+    each other.
 
     Parameters
     ----------
@@ -208,8 +215,8 @@ def paint(
         Label image.
     condition : {"instance", "binary"}
         What the network is told of it.
-    stride : int
-        Sizes that the network takes are multiples of this [px], at least two.
+    side : int
+        Side of the training tiles [px].
     seed : int
         Of dropout.
     dropout : bool
@@ -222,11 +229,23 @@ def paint(
     """
     import keras
 
-    padding = [(0, max(2, -(-length // stride)) * stride - length) for length in labels.shape]
-    encoded = encode_labels(np.pad(labels, padding, mode="symmetric"), condition)
+    overlap, margin = side // 4, side // 8
+    around = [(margin, max(margin, side - margin - length)) for length in labels.shape]
+    padded = np.pad(labels, around, mode="symmetric")
+    # Of the overlap, a quarter at the end of a window is dropped; over the half that follows it fades in.
+    inward = np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5
+    fade = np.clip((inward - overlap // 4) / margin, 0, 1).astype(np.float32)
+    weight = np.outer(fade, fade)[..., None]
+    total = np.zeros((*padded.shape, network.output_shape[-1]), np.float32)
+    weights = np.zeros((*padded.shape, 1), np.float32)
     seed_dropout(network, seed)
-    painted = keras.ops.convert_to_numpy(network(encoded[None], training=dropout))[0]
-    return to_uint8(painted[: labels.shape[0], : labels.shape[1]])
+    for y, x in grid((padded.shape[0] - overlap, padded.shape[1] - overlap), side - overlap):
+        window = np.s_[y : y + side, x : x + side]
+        encoded = encode_labels(padded[window], condition)
+        total[window] += weight * keras.ops.convert_to_numpy(network(encoded[None], training=dropout))[0]
+        weights[window] += weight
+    image = np.s_[margin : margin + labels.shape[0], margin : margin + labels.shape[1]]
+    return to_uint8(total[image] / weights[image])
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:

@@ -119,7 +119,7 @@ class _Loop(keras.callbacks.Callback):
         indices = np.unique(np.linspace(0, len(self._tiles) - 1, _SHOWN).round().astype(int))
         pairs = [self._tiles[int(index)] for index in indices]
         painted = [
-            paint(self.model.generator, labels, self._config["condition"], self._config["stride"], i, dropout=True)
+            paint(self.model.generator, labels, self._config["condition"], self._tiles.side, i, dropout=True)
             for i, (_, labels) in enumerate(pairs)
         ]
         folder = self._workspace.folder / SAMPLES

@@ -109,6 +109,8 @@ def judge(real: Pairs, generated: Pairs, limits: Mapping[str, Any], seed: int) -
         reasons.append(f"KID is {ratio:.2f} times that of painted labels, at most {limits['max_kid_ratio']:g} allowed")
     if contrast < limits["min_contrast"]:
         reasons.append(f"objects show {contrast:.2f} times as well as in real images, {limits['min_contrast']:g} asked")
+    if np.isnan(accuracy) and not np.isnan(distance):
+        reasons.append("no classifier could be trained to tell the tiles from real ones")
     if accuracy > limits["max_accuracy"]:
         reasons.append(f"{accuracy:.0%} of the tiles can be told from real ones, {limits['max_accuracy']:.0%} allowed")
     return Verdict(distance, ratio, contrast, accuracy, not reasons, "; ".join(reasons) or "ok")
@@ -220,7 +222,7 @@ def separability(
     Returns
     -------
     float
-        Balanced accuracy, 0.5 by chance to 1; nan for fewer than two tiles.
+        Balanced accuracy, 0.5 by chance to 1; nan for fewer than two tiles, and if no fold could be classified.
     """
     if min(len(real), len(generated)) < 2:  # noqa: PLR2004
         return float("nan")
@@ -233,4 +235,5 @@ def separability(
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=500))
     x, y = np.concatenate([real, generated]), np.repeat([0, 1], [len(real), len(generated)])
     scores = cross_val_score(classifier, x, y, groups=groups, cv=folds, scoring="balanced_accuracy")
-    return max(0.5, float(np.nanmean(scores)))
+    scores = scores[np.isfinite(scores)]
+    return max(0.5, float(scores.mean())) if scores.size else float("nan")

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from karyoseg.core.errors import KaryosegError
 from karyoseg.core.io.files import replace_text, replacing
 from karyoseg.core.lazy import Lazy, fingerprint
 from karyoseg.core.runs.provenance import package_versions
@@ -59,6 +60,7 @@ def _train(
 ) -> StyleGenerator:
     if _is_finished(folder, mark):
         return StyleGenerator.load(folder)
+    _forget_result(folder)
     import_keras()
     from karyoseg.models.pix2pix.loop import run_training
 
@@ -67,7 +69,6 @@ def _train(
     config = {
         "condition": options["condition"],
         "image_channels": 1 if tiles.is_gray else 3,
-        "stride": stride,
         "seed": options["seed"],
         **options["generator"],
     }
@@ -99,6 +100,17 @@ def _train(
     replace_text(folder / TRAINING, json.dumps(facts, indent=2, default=str))
     workspace.weights_after(len(history)).unlink()
     return StyleGenerator.load(folder)
+
+
+def _forget_result(folder: Path) -> None:
+    """Let no later training take what another one left for its own; before any other of its files changes."""
+    try:
+        (folder / TRAINING).unlink(missing_ok=True)
+    except OSError as error:
+        raise KaryosegError(
+            f"{folder / TRAINING}: cannot be deleted ({error.strerror}); needed: a writable folder for checkpoints. "
+            f"Check its permissions."
+        ) from error
 
 
 def _is_finished(folder: Path, mark: str) -> bool:

@@ -28,19 +28,21 @@ logger = logging.getLogger(__name__)
 _COVERAGE_OFF = 0.15  # relative
 _TOUCHING_OFF = 0.15
 
-_VERSION = 1  # raised when the same inputs give other masks
+_VERSION = 2  # raised when the same inputs give other masks
 
 
-def measure_styles(labels: Partitions, clusters: pd.DataFrame, params: MaskSynthesisParams) -> Populations:
+def measure_styles(
+    labels: Partitions, clusters: pd.DataFrame, params: MaskSynthesisParams
+) -> tuple[Populations, Populations]:
     """Measure size, density, distances and shapes of the nuclei of each style.
 
     In: weak label images, and the style of each.
-    Out: the objects of each style that can be nuclei, of the tiles in which
-    most was found.
+    Out: all objects of each style; and those that can be nuclei, of the tiles
+    in which most was found, which is what the masks follow.
 
     Styles without any object are left out.
     """
-    populations = {}
+    everything, populations = {}, {}
     for cluster, ids in Progress(_members(clusters, labels).items(), desc="measuring styles", unit="style"):
         measured = measure_population((labels[key]() for key in ids), params.size, params.min_area)
         followed = measured.plausible().denser(params.density_quantile)
@@ -52,14 +54,14 @@ def measure_styles(labels: Partitions, clusters: pd.DataFrame, params: MaskSynth
             logger.warning(
                 "%s: nuclei of %.0f px on masks of %d px; raise mask_synthesis.size", cluster, diameter, params.size
             )
-        populations[cluster] = followed
+        everything[cluster], populations[cluster] = measured, followed
     if not populations:
         raise KaryosegError(
             f"mask_synthesis: no nuclei of at least {params.min_area} px in the images of any style; needed: some, to "
             f"learn their size and density. Look at 03_primary/style/labels and run presegment with another model or "
             f"threshold."
         )
-    return populations
+    return everything, populations
 
 
 def _members(clusters: pd.DataFrame, labels: Partitions) -> dict[str, list[str]]:
@@ -139,11 +141,12 @@ def measure_masks(
     return table[["id", "cluster", "n_objects", "coverage", "seed"]], drawn
 
 
-def compare_masks(populations: Populations, drawn: Populations) -> pd.DataFrame:
+def compare_masks(measured: Populations, populations: Populations, drawn: Populations) -> pd.DataFrame:
     """Compare synthetic with measured nuclei.
 
-    In: both.
-    Out: medians and distances of density, sizes, gaps and shapes, by style.
+    In: all that was measured, what of it was followed, and what was drawn.
+    Out: medians and distances of density, sizes, gaps and shapes, by style, of
+    what was drawn and all that was measured: what was left out shows.
 
     Styles whose density or share of touching nuclei was not reached are named.
     """
@@ -153,14 +156,14 @@ def compare_masks(populations: Populations, drawn: Populations) -> pd.DataFrame:
     differs |= (table["quantity"] == "touching") & (off > _TOUCHING_OFF)
     for row in table[differs].itertuples():
         logger.warning(
-            "%s: %s (%s) is %.2f in the synthetic masks, %.2f was measured; look at 08_reporting/style/masks.png",
+            "%s: %s (%s) is %.2f in the synthetic masks, %.2f was to be reached; look at 08_reporting/style/masks.png",
             *(row.cluster, row.quantity, row.unit, row.synthetic, row.real),
         )
-    return table
+    return compare_populations({cluster: (measured[cluster], drawn[cluster]) for cluster in drawn})
 
 
 def draw_comparison(
-    populations: Populations,
+    measured: Populations,
     drawn: Populations,
     labels: Partitions,
     clusters: pd.DataFrame,
@@ -169,7 +172,7 @@ def draw_comparison(
 ) -> Figure:
     """Show measured and synthetic label images of each style, and their distributions.
 
-    In: both, and what was measured on them.
+    In: both, and all that was measured on them.
     Out: one row of panels per style.
     """
     members = _members(clusters, labels)
@@ -179,6 +182,6 @@ def draw_comparison(
         typical = by_coverage[3 * len(by_coverage) // 4]  # in the midst of those that are followed
         ids = plan.loc[plan["cluster"] == cluster, "id"].tolist()
         comparisons[cluster] = Comparison(
-            populations[cluster], drawn[cluster], labels[typical](), masks[ids[len(ids) // 2]]()
+            measured[cluster], drawn[cluster], labels[typical](), masks[ids[len(ids) // 2]]()
         )
     return comparison_figure(comparisons)

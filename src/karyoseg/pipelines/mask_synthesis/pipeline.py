@@ -16,7 +16,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             Node(
                 measure_styles,
                 ["style_labels", "style_clusters", "params:mask_synthesis"],
-                "style_populations",
+                ["measured_populations", "style_populations"],
                 name="measure_styles",
             ),
             Node(
@@ -39,14 +39,14 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             Node(
                 compare_masks,
-                ["style_populations", "synthetic_populations"],
+                ["measured_populations", "style_populations", "synthetic_populations"],
                 "mask_comparison",
                 name="compare_masks",
             ),
             Node(
                 draw_comparison,
                 [
-                    "style_populations",
+                    "measured_populations",
                     "synthetic_populations",
                     "style_labels",
                     "style_clusters",

@@ -21,6 +21,10 @@ Partitions = dict[str, Lazy[np.ndarray]]
 
 logger = logging.getLogger(__name__)
 
+# With less, more than one cluster cannot be stable. How far two images are apart does not tell either: two of one
+# style may differ more, in deviations of their quarters, than two of different styles.
+_LEAST_TO_TELL = 4
+
 
 def measure_styles(images: Partitions) -> pd.DataFrame:
     """Describe how each image and its quarters look.
@@ -60,6 +64,13 @@ def find_clusters(
     method = params.method
     if isinstance(method, AutoClusters):
         clustering = cluster_by_parts(values, usable, **method.model_dump(exclude={"name"}), seed=params.seed)
+        n_usable = int(usable.sum())
+        if method.n_clusters is None and 1 < n_usable < _LEAST_TO_TELL and not clustering.labels.any():
+            logger.warning(
+                "%d images with nuclei are too few to tell styles apart; they are treated as one. If they are of "
+                "different stains, run each stain by itself, or set style_clusters.method.n_clusters=%d",
+                *(n_usable, n_usable),
+            )
     else:
         styles = read_styles(method.styles, ids) if method.styles else None
         options = method.model_dump(exclude={"name", "styles"})

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 Partitions = dict[str, Lazy[np.ndarray]]
 
 _SHOWN = 3
+_VERSION = 2  # raised when the same generator paints other images
 _NO_OBJECTS = "presegmentation found no objects in any of its images"
 _NO_MASKS = "it has no synthetic masks"
 
@@ -155,20 +156,17 @@ def generate_images(
     In: generators, synthetic label images, and which clusters passed.
     Out: images, with the ids of their label images; and the fingerprint of the
     labels that each was painted from, for a later run gives the same ids to
-    other labels.
+    other labels. Both are empty if no cluster passed: images of an earlier run
+    must not stay.
     """
     passed = quality.loc[quality["passed"].astype(bool), "cluster"].astype(str).tolist()
-    if not passed:
-        raise KaryosegError(
-            f"style_transfer: no cluster passed the quality test ({_listing(quality)}); needed: at least one. Look at "
-            f"the sample sheets of the generators; train longer, or change the limits in style_transfer.quality."
-        )
     sources = {key: cluster for cluster in passed for key in _mask_keys(synthetic_labels, masks, cluster)}
     made = {
         key: Lazy(
             partial(_paint, models[cluster], synthetic_labels[key], key, params),
             fingerprint(
-                models[cluster].fingerprint, synthetic_labels[key].fingerprint, params.generation, params.seed, key
+                *(models[cluster].fingerprint, synthetic_labels[key].fingerprint),
+                *(params.generation, params.seed, key, _VERSION),
             ),
         )
         for key, cluster in sources.items()
@@ -204,6 +202,20 @@ def draw_samples(
         )
 
     return transfer_sheet([shown(cluster) for cluster in sorted(samples["cluster"].unique())], _SHOWN)
+
+
+def require_passed(quality: pd.DataFrame, painted: pd.DataFrame) -> None:
+    """Stop if no cluster passed, now that the images of an earlier run are gone.
+
+    In: which clusters passed and why others did not, and the table of images,
+    which is written last.
+    Out: nothing.
+    """
+    if not quality["passed"].any():
+        raise KaryosegError(
+            f"style_transfer: no cluster passed the quality test ({_listing(quality)}); needed: at least one. Look at "
+            f"the sample sheets of the generators; train longer, or change the limits in style_transfer.quality."
+        )
 
 
 def _members(

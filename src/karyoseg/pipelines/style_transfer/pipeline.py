@@ -12,6 +12,7 @@ from .nodes import (
     gather_samples,
     generate_images,
     judge_generators,
+    require_passed,
     train_generators,
 )
 
@@ -83,5 +84,6 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 "style_samples_figure",
                 name="draw_samples",
             ),
+            Node(require_passed, ["style_quality", "synthetic_images_table"], None, name="require_passed"),
         ]
     )
