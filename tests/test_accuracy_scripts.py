@@ -96,7 +96,7 @@ def test_the_parts_of_the_recipe_are_valid_parameters() -> None:
     runs = ablation.plan(content, given, base["augment"]["transforms"])
     assert len(runs) == 3 * len(content["variants"])
     for run in runs:
-        TrainParams(**{**base["train"], "name": "m", **run.parameters["train"]})
+        TrainParams(**{**base["train"], "workspace": "m", **run.parameters["train"]})
         TypeAdapter(Rescale).validate_python(run.parameters["preprocess"]["rescale"])
     (light,) = (run for run in runs if run.variant == "light augmentation" and run.seed == 42)
     names = [one["name"] for one in light.parameters["augment"]["transforms"]]

@@ -58,7 +58,9 @@ def test_unknown_pipelines_are_refused_with_the_known_ones() -> None:
         check_pipelines(["trian"])
 
 
-def test_errors_become_messages_and_bugs_stay_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_become_messages_and_bugs_stay_visible(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+
     def fail(error: Exception) -> click.Command:
         def callback(**_: object) -> None:
             raise error
@@ -74,11 +76,31 @@ def test_errors_become_messages_and_bugs_stay_visible(monkeypatch: pytest.Monkey
         fail(KaryosegError("no such file")).callback(pipeline=None, pipelines=[])  # type: ignore[misc]
 
 
-def test_one_pipeline_is_passed_on_without_the_deprecated_option() -> None:
+def test_one_pipeline_is_passed_on_without_the_deprecated_option(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
     seen: list[object] = []
     command = click.Command("run", callback=lambda pipeline, pipelines: seen.append((pipeline, pipelines)))
     adapt(command).callback(pipeline="train", pipelines=["evaluate"])  # type: ignore[misc]
     assert seen == [(None, ["train", "evaluate"])]
+
+
+def test_a_run_below_the_project_is_refused_as_it_would_split_its_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = tmp_path / "project" / "notebooks"
+    below.mkdir(parents=True)
+    (tmp_path / "project/pyproject.toml").write_text("[tool.kedro]\n")
+    seen: list[Path] = []
+    command = adapt(click.Command("run", callback=lambda **_: seen.append(Path.cwd())))
+    for here in (tmp_path, tmp_path / "project"):  # an installed package, and the project
+        monkeypatch.chdir(here)
+        command.callback(pipeline="train", pipelines=[])  # type: ignore[misc]
+    monkeypatch.chdir(below)
+    with pytest.raises(click.ClickException, match=rf"{below}: .*Run it in {tmp_path / 'project'}\."):
+        command.callback(pipeline="train", pipelines=[])  # type: ignore[misc]
+    assert seen == [tmp_path, tmp_path / "project"]
 
 
 def test_listing_pipelines_does_not_import_what_only_some_steps_need() -> None:

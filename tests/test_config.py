@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from kedro.framework.context import KedroContext
@@ -14,12 +16,24 @@ from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.pipeline import Pipeline
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.params.train import NetworkParams
 from karyoseg.storage_hooks import StorageHooks
 
+#: Groups whose `model_dump()` is passed on: their fields are keys or arguments where they are used.
+PASSED_ON = (
+    "augment.transforms",
+    "dataset.sample",
+    "predict.cluster",
+    "preprocess.rescale",
+    "preprocess.splits",
+    "style_clusters.method",
+    "style_transfer",
+    "train",
+    "train_foreground",
+)
+STARDISTS = "train.network"  # read by StarDist alone
 ENVIRONMENTS = ["base", "bbbc038", "bbbc038-fast", "bsst265", "s3", "test"]
 
 
@@ -98,18 +112,54 @@ def test_every_parameter_is_valid_and_known(context: KedroContext, everything: P
         assert isinstance(model.model_validate(context.params[group]), model)
 
 
-def test_every_field_of_the_parameters_is_read_by_the_code(project: Path, everything: Pipeline) -> None:
-    def fields(model: type[BaseModel]) -> set[str]:
-        schema = model.model_json_schema()
-        return {name for part in [schema, *schema.get("$defs", {}).values()] for name in part.get("properties", {})}
+def fields(model: type[BaseModel], group: str) -> Iterator[tuple[str, str]]:
+    """Group and name of every field, those of groups within included."""
+    for name, field in model.model_fields.items():
+        yield group, name
+        for inner in models(field.annotation):
+            yield from fields(inner, f"{group}.{name}")
 
-    source = project / "src" / "karyoseg"
-    code = "".join(path.read_text() for path in source.rglob("*.py") if path.parent.name != "params")
-    code += (source / "params" / "train.py").read_text().split("def config2d")[1]  # translates to StarDist's names
-    words = set(re.findall(r"\w+", code))
-    networks = set(NetworkParams.model_fields)  # passed on to StarDist as a whole
-    for model in parameter_inputs(everything).values():
-        assert fields(model) - networks <= words
+
+def models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from models(part)
+
+
+def names_read(source: Path) -> tuple[set[str], set[str]]:
+    """Attributes that the code reads, and what it takes from dictionaries or as arguments; validators do not count."""
+    attributes, passed = set(), set()
+    nodes: list[ast.AST] = [ast.parse(path.read_text()) for path in source.rglob("*.py")]
+    while nodes:
+        match node := nodes.pop():
+            case ast.FunctionDef(decorator_list=marks) if any("validator" in ast.unparse(mark) for mark in marks):
+                continue
+            case ast.Attribute(attr=name, ctx=ast.Load()):
+                attributes.add(name)
+            case ast.Subscript(slice=ast.Constant(value=str(name)), ctx=ast.Load()) | ast.arg(arg=name):
+                passed.add(name)
+        nodes += ast.iter_child_nodes(node)
+    return attributes, passed
+
+
+def test_every_field_of_the_parameters_is_read_by_the_code(project: Path, everything: Pipeline) -> None:
+    attributes, passed = names_read(project / "src" / "karyoseg")
+    for model_group, model in parameter_inputs(everything).items():
+        for group, name in fields(model, model_group):
+            whole = group.startswith(PASSED_ON)
+            assert name in attributes or (whole and name in passed) or group == STARDISTS, f"{group}.{name}"
+
+
+def test_axes_are_checked_wherever_they_can_be_given(context: KedroContext, everything: Pipeline) -> None:
+    groups = [group for group, model in parameter_inputs(everything).items() if "axes" in model.model_fields]
+    assert {"dataset", "predict", "presegment"} <= set(groups)
+    for group in groups:
+        params = context.params[group]
+        values = params.model_dump()
+        assert params.model_validate(values | {"axes": "cyx"}).axes == "CYX"
+        with pytest.raises(ValidationError, match="axes: found 'QQ'"):
+            params.model_validate(values | {"axes": "QQ"})
 
 
 def test_default_pipeline_is_the_workflow_in_order(context: KedroContext) -> None:

@@ -10,12 +10,12 @@ Arms differ in what is added to the fluorescence images, always with the same sh
 
     plain       nothing
     classical   fluorescence images inverted, with channels mixed at random
-    style       the same, and what style transfer made
-    weak        the same, and target images with their weak labels
-    true        the same, and target images with their true labels: the upper bound
+    style       what style transfer made, as optical density
+    weak        target images with their weak labels, as optical density
+    true        target images with their true labels, as optical density: the upper bound
 
-Target images are segmented in three ways: as they are, at the size that the model estimates; as they are, at the size
-at which it is most certain; and as optical density, which is what predict shows to models that know bright nuclei only.
+Target images are segmented in two ways, at the size at which a model is most certain: as they are, and as optical
+density, which is what predict shows to models that know bright nuclei only.
 
 Each model also segments the fluorescence images of val (test with --final): what was added must not hurt there.
 """
@@ -40,30 +40,29 @@ from benchmarks.accuracy.ablation import PROJECT, Run, Workshop, changed
 from benchmarks.accuracy.splits import Sample, markdown, mean_and_spread, score
 from karyoseg.core.absorption import may_absorb
 from karyoseg.core.conversions import as_rgb8
+from karyoseg.core.io.sample_tables import read_samples
 from karyoseg.core.lazy import Lazy, fingerprint
-from karyoseg.core.preparation import Contrast, ImageFacts
+from karyoseg.core.normalise import normalise
+from karyoseg.core.preparation import VERSION, ImageFacts
 from karyoseg.core.sources import Source, SourceOptions, open_source
 from karyoseg.core.splits import TRAIN
 from karyoseg.datasets import CSVDataset, SamplePartitions
+from karyoseg.models.base import PREDICTION_VERSION
 from karyoseg.models.stardist import StarDistSegmenter
 from karyoseg.models.whole_image import segment_image
 
 logger = logging.getLogger("style transfer")
 
-#: What each arm adds to the fluorescence images.
-ARMS: dict[str, list[str]] = {
-    "plain": [],
-    "classical": ["inverted"],
-    "style": ["inverted", "synthetic"],
-    "weak": ["inverted", "weak"],
-    "true": ["inverted", "true"],
+#: What each arm adds to the fluorescence images, and what is learnt from it if nuclei are dark (`augment.style.dark`).
+ARMS: dict[str, tuple[str | None, str]] = {
+    "plain": (None, "keep"),
+    "classical": ("inverted", "keep"),
+    "style": ("synthetic", "density"),
+    "weak": ("weak", "density"),
+    "true": ("true", "density"),
 }
-#: Ways to segment a target image: what the model is told of the image, and of its own training images.
-WAYS: dict[str, tuple[Contrast, float]] = {
-    "estimated size": ("bright", 0.0),
-    "searched size": ("dark", 1.0),
-    "optical density": ("dark", 0.0),
-}
+#: Ways to segment a target image, and the share of dark images that the model is told to have learnt from.
+WAYS: dict[str, float] = {"as it is": 1.0, "optical density": 0.0}
 _N_BOOTSTRAP = 2000
 
 Pairs = dict[str, tuple[Lazy[np.ndarray], Lazy[np.ndarray]]]
@@ -135,13 +134,12 @@ class Experiment(Workshop):
 
     def train(self, run: Run) -> Path:
         """Prepare and train, unless that is done; return the folder."""
-        added = ARMS[run.variant]
-        style = {"augment": {**run.parameters.get("augment", {}), "style": {"use": bool(added), "share": self._share}}}
-        folder = self._project(self.output / run.folder, {**run.parameters, **style}, self._prepared(run))
+        added, dark = ARMS[run.variant]
+        style = {"use": added is not None, "share": self._share, "dark": dark}
+        changed = {"augment": {**run.parameters.get("augment", {}), "style": style}}
+        folder = self._project(self.output / run.folder, {**run.parameters, **changed}, self._prepared(run))
         if added and not (folder / "trained").is_file():
-            _store(
-                folder / "data/05_model_input/style", _balanced([self._pairs(name, run) for name in added], run.seed)
-            )
+            _store(folder / "data/05_model_input/style", self._pairs(added, run))
         self._once(folder, "trained", "--pipelines", "augment,train")
         return folder
 
@@ -189,7 +187,7 @@ def inverted_pairs(prepared: Path, seed: int) -> Pairs:
 
     def invert(key: str, number: int) -> np.ndarray:
         rng = np.random.default_rng((seed, number))
-        image = as_rgb8(found[key][0]()).astype(np.float32) / 255
+        image = normalise(as_rgb8(found[key][0]()), 1, 99.8).clip(0, 1)  # else most would have few grey values
         light, stain = rng.uniform(0.6, 1.0, 3), rng.uniform(0.2, 1.0, 3)
         mixed: np.ndarray = 255 * light * (1 - stain * image[..., rng.permutation(3)])
         return mixed.astype(np.uint8)
@@ -197,17 +195,6 @@ def inverted_pairs(prepared: Path, seed: int) -> Pairs:
     return {
         f"inverted_{key}": (Lazy(partial(invert, key, number), f"{seed}-{number}"), found[key][1])
         for number, key in enumerate(ids)
-    }
-
-
-def _balanced(sources: Sequence[Pairs], seed: int) -> Pairs:
-    """Take as many pairs of each source as the smallest has."""
-    number = min(len(source) for source in sources)
-    rng = np.random.default_rng(seed)
-    return {
-        key: source[key]
-        for source in sources
-        for key in sorted(rng.choice(sorted(source), size=number, replace=False).tolist())
     }
 
 
@@ -275,18 +262,18 @@ def _segment(model: StarDistSegmenter, facts: ImageFacts, sample: Sample) -> np.
 
 
 def scored(folder: Path, targets: Targets) -> pd.DataFrame:
-    """Score the model in a project folder on the test images; what is done is read."""
+    """Score the model in a project folder on the test images; what is done with the same results is read."""
     tables = []
     (config,) = (folder / "data/06_models").glob("*/config.json")
-    for way, (contrast, share_dark) in WAYS.items():
-        path = folder / f"targets_{way.replace(' ', '_')}.csv"
+    for way, share_dark in WAYS.items():
+        path = folder / f"targets_{way.replace(' ', '_')}_{VERSION}_{PREDICTION_VERSION}.csv"
         if not path.is_file():
             model = StarDistSegmenter.load(config.parent)
             model.training["share_dark"] = share_dark
             model.use("auto", "f32")
-            _, table = score(targets.samples(), partial(_segment, model, ImageFacts(contrast=contrast)))
+            _, table = score(targets.samples(), partial(_segment, model, ImageFacts(contrast="dark")))
             table.to_csv(path, index=False)
-        tables.append(pd.read_csv(path, dtype={"id": str}).assign(way=way))
+        tables.append(read_samples(path).assign(way=way))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -135,6 +135,8 @@ class StorageHooks:
         places = {name: entry.get("filepath", entry.get("path")) for name, entry in entries.items() if name[0] != "_"}
         if "predictions" in pipeline.all_outputs():
             check_output(str(places["predictions"]), self._context.params["predict"].output)
+        if "params:evaluate" in pipeline.inputs():
+            check_model(entries["model"].get("load_from"), self._context.params["evaluate"].model)
         written = [places.get(name) for name in pipeline.all_outputs()]
         read = [places.get(name) for name in pipeline.inputs()]
         for name in pipeline.inputs():
@@ -164,6 +166,29 @@ def check_output(written: str, wanted: str) -> None:
             f"predict.output: found {wanted} in the parameters, but results would go to {written}; needed: one folder "
             f"for both. Give it with --params predict.output={wanted}, or for good in conf/local/globals.yml: "
             f"`predict_output: {wanted}`. Parameter files and `_predict_output` in a catalog do not move results."
+        )
+
+
+def check_model(opened: str | None, wanted: str | None) -> None:
+    """Make sure that the model to evaluate is the one of the parameter: the catalog does not read parameter files.
+
+    Parameters
+    ----------
+    opened : str or None
+        What the catalog opens; None for the trained model.
+    wanted : str or None
+        The parameter ``evaluate.model``.
+
+    Raises
+    ------
+    KaryosegError
+        If they differ.
+    """
+    if opened != wanted:
+        raise KaryosegError(
+            f"evaluate.model: found {wanted} in the parameters, but the catalog opens {opened or 'the trained model'}; "
+            f"needed: one model for both. Give it with --params evaluate.model={wanted}; parameter files do not choose "
+            f"it."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,34 @@ def test_16_bit_images_become_8_bit(tmp_path: Path, disks: np.ndarray) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "out/deep.png").array, 255 * (disks > 0))
     run("8bit", tmp_path / "deep.tif", tmp_path / "rgb", "--rgb")
     assert np.asarray(Image.open(tmp_path / "rgb/deep.png")).shape == (*disks.shape, 3)
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Path:
+    """Five channels of 8 bit, of the values 0, 10, 20, 30 and 40."""
+    pixels = np.stack([np.full((8, 9), 10 * channel, np.uint8) for channel in range(5)])
+    tifffile.imwrite(tmp_path / "stack.tif", pixels, imagej=True, metadata={"axes": "CYX"})
+    return tmp_path / "stack.tif"
+
+
+def test_channels_are_chosen_and_never_dropped_unasked(tmp_path: Path, stack: Path) -> None:
+    assert "5 channels; needed: at most 3" in refused("8bit", stack, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    chosen: list[tuple[list[int], object]] = [([4], 40), ([4, 2], [40, 20, 0]), ([0, 2, 4], [0, 20, 40])]
+    for channels, pixel in chosen:
+        folder = tmp_path / "-".join(map(str, channels))
+        run("8bit", stack, folder, *(word for channel in channels for word in ("--channel", channel)))
+        assert np.asarray(Image.open(folder / "stack.png"))[0, 0].tolist() == pixel
+    four = [word for channel in range(4) for word in ("--channel", channel)]
+    assert "4 channels; needed: at most 3" in refused("8bit", stack, tmp_path / "out", *four)
+    assert "has 5 channel(s), counted from 0" in refused("8bit", stack, tmp_path / "out", "--channel", 5)
+
+
+def test_images_beside_masks_lose_no_channels(tmp_path: Path, stack: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    tifffile.imwrite(tmp_path / "labels/stack.tif", np.ones((8, 9), np.uint16))
+    output = refused("labels-to-masks", tmp_path / "labels", tmp_path / "dsb", "--images", stack)
+    assert "stack.tif: 5 channels" in output
 
 
 def test_labels_become_masks_and_labels_again(tmp_path: Path, labels: Path, disks: np.ndarray) -> None:
@@ -125,7 +154,14 @@ def test_what_is_read_is_never_replaced(tmp_path: Path, labels: Path, option: tu
     before = {path: path.read_bytes() for path in labels.iterdir()}
     assert "output folder" in refused("runs-to-labels", tmp_path / "runs.csv", labels, labels, *option)
     assert "output folder" in refused("labels-to-tiff", labels, labels, *option)
+    assert "read by this command" in refused("labels-to-runs", labels / "a.tif", labels / "a.tif", *option)
     assert {path: path.read_bytes() for path in labels.iterdir()} == before
+    with zipfile.ZipFile(tmp_path / "labels.zip", "w") as archive:
+        archive.write(labels / "a.tif", "a.tif")
+    assert "read by this command" in refused(
+        "labels-to-runs", tmp_path / "labels.zip", tmp_path / "labels.zip", *option
+    )
+    assert zipfile.is_zipfile(tmp_path / "labels.zip")
 
 
 def test_one_bad_file_does_not_stop_the_others(tmp_path: Path, labels: Path, disks: np.ndarray) -> None:

@@ -55,6 +55,43 @@ def test_copies_of_images_of_one_name_stay_apart(folder: Path) -> None:
     assert {path.name for path in (folder / "sorted").rglob("*.png")} == {"p1_A01_png.png", "p2_A01_png.png"}
 
 
+def test_files_that_are_there_are_replaced_only_when_told(folder: Path) -> None:
+    examples, result, copies = folder / "examples.csv", folder / "result.csv", folder / "sorted"
+    learn = ("learn", folder / "table.csv", examples)
+    classify = ("classify", examples, folder / "images", result, "--copy-to", copies)
+    for command, target in ((learn, examples), (classify, result)):
+        target.write_text("mine")
+        assert f"{target}: exists already" in run(*command, code=1)
+        assert target.read_text() == "mine"
+        run(*command, "--overwrite")
+        assert target.read_text() != "mine"
+    result.unlink()
+    for path in copies.rglob("*.png"):
+        path.unlink()
+    (copies / "dark/dark0.png").write_text("mine")
+    output = run(*classify, code=1)
+    assert "11 of 12 images copied; 0 are not certain" in output
+    assert f"{copies / 'dark/dark0.png'}: exists already" in output
+    assert (copies / "dark/dark0.png").read_text() == "mine"
+    assert len(list(copies.rglob("*.png"))) == 12
+    run(*classify, "--overwrite")
+    assert (copies / "dark/dark0.png").read_bytes() == (folder / "images/dark0.png").read_bytes()
+
+
+@pytest.mark.parametrize("option", [(), ("--overwrite",)])
+def test_what_is_read_is_never_replaced(folder: Path, option: tuple[str, ...]) -> None:
+    run("learn", folder / "table.csv", folder / "examples.csv")
+    (folder / "link.csv").symlink_to(folder / "table.csv")
+    before = {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+    image = folder / "images/dark0.png"
+    for target in ("table.csv", "images/../table.csv", "link.csv", "images/dark0.png"):
+        assert "read by this command" in run("learn", folder / "table.csv", folder / target, *option, code=1)
+    for target in (folder / "examples.csv", image):
+        output = run("classify", folder / "examples.csv", folder / "images", target, *option, code=1)
+        assert "read by this command" in output
+    assert {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()} == before
+
+
 def test_a_table_that_is_not_complete_is_refused(folder: Path) -> None:
     (folder / "table.csv").write_text("image,type\nimages/dark0.png,\n")
     assert "filled in each row" in run("learn", folder / "table.csv", folder / "examples.csv", code=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import zarr
 
 from dots import DotFinder, dots, prediction, store
 from karyoseg.core.blocks.run import LargePrediction
+from karyoseg.core.blocks.tasks import find_objects, load_objects
 from karyoseg.core.errors import KaryosegError
 from karyoseg.params.cluster import SlurmCluster
 
@@ -47,6 +49,13 @@ def source(tmp_path: Path) -> str:
 def whole(source: str, tmp_path: Path) -> tuple[np.ndarray, pd.DataFrame]:
     """Its prediction as one block."""
     return run(prediction(source, SHAPE, size=1536), tmp_path / "whole")
+
+
+def test_a_process_that_lives_on_opens_a_new_image_of_the_same_name(tmp_path: Path) -> None:
+    job = replace(prediction(store(dots((40, 50), 9), tmp_path / "a.zarr"), (40, 50)).job, stamp="before")
+    assert job.image is job.image
+    store(dots((60, 70), 9), tmp_path / "a.zarr")
+    assert replace(job, stamp="after").image.shape == (60, 70)
 
 
 @pytest.mark.parametrize(("size", "min_area"), [(512, 0), (1024, 0), (512, 150)])
@@ -94,6 +103,26 @@ def test_a_run_that_was_stopped_goes_on(source: str, whole: Any, tmp_path: Path)
     same(whole, run(prediction(source, SHAPE), tmp_path))
 
 
+def test_a_block_may_be_computed_twice_at_the_same_time(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = replace(prediction(source, SHAPE).job, folder=tmp_path / "kept")
+    job.folder.mkdir()
+    write_bytes, twins = Path.write_bytes, []
+
+    def slow(path: Path, content: bytes) -> int:
+        written = write_bytes(path, content)
+        if not twins:  # while the first has yet to name its file
+            twins.append(path)
+            find_objects(job, 0)
+        return written
+
+    monkeypatch.setattr(Path, "write_bytes", slow)
+    assert find_objects(job, 0)[1] == len(load_objects(job, 0))
+    assert twins
+    assert list(job.folder.iterdir()) == [job.objects_file(0)]
+
+
 def test_nothing_found(tmp_path: Path) -> None:
     labels, table = run(prediction(store(np.zeros((600, 40), np.uint8), tmp_path / "no.zarr"), (600, 40)), tmp_path)
     assert not labels.any()
@@ -103,7 +132,6 @@ def test_nothing_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kill", [False, True])
 def test_workers_give_the_same_even_if_one_dies(source: str, whole: Any, tmp_path: Path, kill: bool) -> None:
-    pytest.importorskip("distributed", reason="needs the extra 'cluster'")
     log = tmp_path / "log"
     model = DotFinder(log=log, seconds=0.1, kill_once=tmp_path / "killed" if kill else None)
     cluster = {"name": "local", "workers": 2}
@@ -113,10 +141,9 @@ def test_workers_give_the_same_even_if_one_dies(source: str, whole: Any, tmp_pat
 
 
 def test_a_scheduler_that_runs_is_used(source: str, whole: Any, tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed", reason="needs the extra 'cluster'")
-    with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0"
-    ) as running:
+    from distributed import LocalCluster  # slow to import
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0") as running:
         address = running.scheduler_address
         cluster = {"name": "address", "address": address}
         same(whole, run(prediction(source, SHAPE, cluster=cluster), tmp_path))
@@ -142,7 +169,6 @@ for job in "$@"; do echo "$job" >> "$SLURM_JOBS/cancelled"; kill -- "-$job"; don
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The commands of Slurm that are used; the folder has scripts and logs of the jobs."""
-    pytest.importorskip("dask_jobqueue", reason="needs the extra 'cluster'")
     jobs, commands = tmp_path / "jobs", tmp_path / "bin"
     for folder in (jobs, commands):
         folder.mkdir()
@@ -189,6 +215,7 @@ def test_jobs_that_slurm_refuses_are_an_error(
 
 _MEASURED = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 import numpy as np, zarr
 from dots import prediction
@@ -220,8 +247,8 @@ def test_memory_does_not_grow_with_the_image(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_the_store_opens_in_ome_zarr(source: str, tmp_path: Path, version: str) -> None:
-    io = pytest.importorskip("ome_zarr.io", reason="needs ome-zarr")
-    reader = pytest.importorskip("ome_zarr.reader", reason="needs ome-zarr")
+    from ome_zarr import io, reader  # slow to import
+
     what = prediction(source, SHAPE)
     object.__setattr__(what.job.image, "ngff", version)
     labels, _ = run(what, tmp_path)

@@ -97,3 +97,11 @@ def test_every_image_becomes_rgb(channels: int | None, dtype: type, rng: np.rand
         assert (rgb == rgb[..., :1]).all()
     if channels == 2:
         assert not rgb[..., 2].any()
+
+
+def test_masks_of_large_ids() -> None:
+    labels = np.array([[2_000_000_000, 0, -1], [7, 0, 2_000_000_000]], np.int32)
+    assert [(label, mask.tolist()) for label, mask in object_masks(labels)] == [
+        (7, [[0, 0, 0], [255, 0, 0]]),
+        (2_000_000_000, [[255, 0, 0], [0, 0, 255]]),
+    ]

@@ -52,3 +52,9 @@ def test_rows_make_a_table() -> None:
     problems.add("a", "b", "c", "d")
     assert problems.rows() == [{"where": "a", "found": "b", "needed": "c", "advice": "d"}]
     assert [problem.found for problem in problems] == ["b"]
+
+
+def test_a_problem_tells_no_secrets() -> None:
+    problem = Problem("https://me:pw@h/a b.tif?sig=1", "403, url='https://me:pw@h/a?sig=1'", "an image", "Ask.")
+    assert str(problem) == "https://h/a b.tif: 403, url='https://h/a'; needed: an image. Ask."
+    assert problem.where == "https://h/a b.tif"

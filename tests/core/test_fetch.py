@@ -90,6 +90,7 @@ def test_refuses_and_leaves_nothing(
     with pytest.raises(KaryosegError, match=message) as caught:
         fetch(url, tmp_path, retries=2, pause=0.01, timeout=0.2)
     assert "/data.zip" in str(caught.value)
+    assert "dataset." not in str(caught.value)  # models are fetched as well
     assert server.requests["/data.zip"] == n_requests
     assert files(tmp_path) == set()
 

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import psutil
@@ -14,6 +16,7 @@ import pytest
 
 from karyoseg.core.runs import hardware
 from karyoseg.core.runs.hardware import host, nvidia_gpus, peak_memory_gb
+from karyoseg.models.stardist.instances import _n_tiles
 
 
 def fake_driver(folder: Path, script: str) -> None:
@@ -48,6 +51,10 @@ def test_the_memory_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pyt
     assert hardware.hardware()["memory_gb"] == round(psutil.virtual_memory().total / 1e9, 1)
     (tmp_path / "memory.max").write_text("250000000\n")
     assert hardware.hardware()["memory_gb"] == 0.2
+    assert hardware.usable_memory() == 250_000_000
+    engine: Any = SimpleNamespace(tile_bytes=10**12, parallel=1, bytes_per_pixel=50)
+    rows, columns = _n_tiles(engine, (4096, 4096))
+    assert 4096**2 / (rows * columns) * 50 < 250_000_000
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the stand-in for the driver's tool is a shell script")

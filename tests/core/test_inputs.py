@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import socket
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
 import pytest
 import tifffile
 
+from http_server import bad_server
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.io.image_files import ImageError
 from karyoseg.core.io.images import read_image
 from karyoseg.core.io.inputs import find_images, is_inside
 from karyoseg.core.io.stems import unique_stems
+from karyoseg.core.io.storage import StorageError
 from karyoseg.core.io.tiffs import encode_labels
 
 
@@ -145,6 +151,22 @@ def test_url() -> None:
     (image,) = find_images("memory://bucket")
     assert read_image(image.path).array.tolist() == [[7]]
     fs.rm("/bucket", recursive=True)
+
+
+@pytest.mark.parametrize("read", [read_image, find_images])
+def test_a_server_that_does_not_answer_is_named_without_passwords(read: Callable[[str], Any]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(KaryosegError, match=rf"^http://127.0.0.1:{port}/a.png: .*Cannot connect.*Check the") as caught:
+        read(f"http://me:wrong-secret@127.0.0.1:{port}/a.png?sig=secret")
+    assert "secret" not in str(caught.value)
+    assert isinstance(caught.value, StorageError) == (read is read_image)  # no fault of this file
+
+
+def test_a_file_that_a_server_does_not_have_is_missing() -> None:
+    with bad_server() as server, pytest.raises(ImageError, match="no such file"):
+        read_image(server.answer("/a.png", 404))
 
 
 def test_nothing_found(folder: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import ndimage as ndi
 from skimage.measure import regionprops
 from skimage.segmentation import relabel_sequential
 
-from karyoseg.core.labels import clean_labels, fill_holes, n_objects, relabel, remove_small
+from karyoseg.core.labels import clean_labels, fill_holes, n_objects, object_boxes, relabel, remove_small
+from karyoseg.core.size import median_diameter
 
 
 @pytest.fixture
@@ -110,3 +113,23 @@ def test_labels_for_training_are_on_the_grid_of_the_image_clean_and_numbered(dis
     assert cleaned[10, 10] == 1
     assert clean_labels(holed, 0.5, fill=False)[10, 10] == 0
     np.testing.assert_array_equal(clean_labels(disks, 1.0), disks)
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [(np.int32, 2**31 - 1), (np.uint32, 2**32 - 1), (np.int64, 2**40)])
+def test_large_ids_need_no_memory(disks: np.ndarray, dtype: type, largest: int) -> None:
+    disks = disks.copy()
+    disks[20, 20] = 0  # a hole
+    labels = disks.astype(dtype)
+    labels[labels == 2] = largest
+    tracemalloc.start()
+    try:
+        assert median_diameter(labels) == median_diameter(disks)
+        assert sorted(map(str, dict(object_boxes(labels)).values())) == sorted(map(str, ndi.find_objects(disks)))
+        filled = fill_holes(labels)
+        cleaned = clean_labels(labels, 1.0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 5e6
+    assert np.array_equal(relabel(filled), cleaned)
+    assert np.array_equal(cleaned > 0, fill_holes(disks) > 0)

@@ -85,6 +85,7 @@ def test_tiff_with_resolutions_and_threads(tmp_path: Path) -> None:
     [
         (CYX[0], {"photometric": "minisblack"}),
         ((CYX[0] >> 8).astype(np.uint8), {"photometric": "miniswhite", "tile": (32, 32)}),
+        (CYX[0] > 30_000, {"photometric": "miniswhite", "tile": (32, 32)}),
         (
             np.dstack([YXC, YXC[..., 0]]),
             {"photometric": "rgb", "extrasamples": ["unassalpha"], "planarconfig": "contig"},
@@ -99,6 +100,84 @@ def test_tiffs_give_what_reading_them_whole_gives(tmp_path: Path, array: np.ndar
     large = open_large(path)
     assert np.array_equal(large.read((slice(0, 130), slice(0, 170))), whole.array)
     assert large.pixel_size_um == whole.pixel_size_um
+
+
+@pytest.mark.parametrize(
+    "options", [{"tile": (32, 32)}, {"tile": (32, 32), "compression": "zlib"}, {"rowsperstrip": 8}, {}]
+)
+def test_half_a_tiff_is_refused_before_any_pixel_is_read(tmp_path: Path, options: dict[str, Any]) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, CYX[0], **options)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for read in (open_large, read_image):
+        with pytest.raises(ImageError, match="truncated: the file has"):
+            read(str(path))
+
+
+def test_what_is_no_image_to_segment_is_named_the_same_whole_and_in_parts(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "cmyk.tif", np.moveaxis(CYX[[0, 1, 2, 0]], 0, -1), photometric="separated")
+    with tifffile.TiffWriter(tmp_path / "several.tif") as writer:
+        for image in (CYX[0], CYX[0, :50]):
+            writer.write(image, metadata=None)
+    with tifffile.TiffWriter(tmp_path / "chain.tif") as writer:
+        for image in CYX:
+            writer.write(image, contiguous=False, metadata=None)
+    with tifffile.TiffFile(tmp_path / "chain.tif") as tif:
+        last = tif.pages[2].offset
+    (tmp_path / "chain.tif").write_bytes((tmp_path / "chain.tif").read_bytes()[:last])
+    for name, found in {"cmyk": "CMYK colours", "several": "2 images in one file", "chain": "invalid .*page"}.items():
+        for read in (open_large, read_image):
+            with pytest.raises(ImageError, match=found):
+                read(str(tmp_path / f"{name}.tif"), "CYX")
+
+
+def test_a_file_of_several_is_read_without_the_others(tmp_path: Path) -> None:
+    planes = "".join(
+        f'<TiffData FirstC="{c}" IFD="0" PlaneCount="1"><UUID FileName="{c}.ome.tif">urn:uuid:{c}</UUID></TiffData>'
+        for c in range(2)
+    )
+    for c in range(2):
+        described = (
+            f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{c}">'
+            f'<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint16" SizeX="170" SizeY="130" '
+            f'SizeC="2" SizeZ="1" SizeT="1">{planes}</Pixels></Image></OME>'
+        )
+        tifffile.imwrite(tmp_path / f"{c}.ome.tif", CYX[c], description=described, metadata=None)
+    path = str(tmp_path / "1.ome.tif")
+    assert np.array_equal(read_image(path).array, CYX[1])
+    assert np.array_equal(open_large(path).read((slice(0, 130), slice(0, 170))), CYX[1])
+
+
+def test_tiles_that_a_scanner_left_out_are_empty(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+
+    def leave_out(kept: int) -> None:
+        tifffile.imwrite(path, CYX[0], tile=(64, 64))
+        with tifffile.TiffFile(path, mode="r+") as tif:
+            for tag in ("TileOffsets", "TileByteCounts"):
+                values = tif.pages.first.tags[tag].value
+                tif.pages.first.tags[tag].overwrite((*values[:kept], *[0] * (len(values) - kept)))
+
+    leave_out(3)
+    image = open_large(str(path)).read((slice(0, 130), slice(0, 170)))
+    assert np.array_equal(image[:64], CYX[0, :64])
+    assert not image[64:].any()
+    with pytest.raises(ImageError, match="tiles are missing"):  # which no program leaves out of a small image
+        read_image(path)
+    leave_out(0)
+    with pytest.raises(ImageError, match="tiles are missing"):
+        open_large(str(path))
+
+
+def test_an_image_that_is_written_anew_is_opened_anew(tmp_path: Path) -> None:
+    for value, shape in ((1, (64, 64)), (9, (32, 48))):
+        (tmp_path / "a.tif").unlink(missing_ok=True)
+        tifffile.imwrite(tmp_path / "a.tif", np.full(shape, value, np.uint8), tile=(16, 16))
+        zarr.create_array(tmp_path / "a.zarr", shape=shape, dtype="u1", overwrite=True)[:] = value
+        for name in ("a.tif", "a.zarr"):
+            image = open_large(str(tmp_path / name))
+            assert image.shape == shape
+            assert (image.read((slice(0, 9), slice(0, 9))) == value).all()
 
 
 def test_axes_explain_only_what_a_file_does_not(tmp_path: Path) -> None:

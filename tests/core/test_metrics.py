@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from skimage.draw import disk, ellipse
 from sklearn.metrics import f1_score
+from stardist.matching import matching, matching_dataset
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.matching import find_overlap
@@ -23,6 +24,7 @@ from karyoseg.core.metrics import (
     iou_matrix,
     match_objects,
     match_table,
+    pooled_ap,
     score_image,
     summarise,
     true_positives,
@@ -79,7 +81,6 @@ def scores(*pairs, classes=None):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_counts_equal_stardist(seed):
-    matching = pytest.importorskip("stardist.matching").matching
     y_true, y_pred = pair(seed)
     ours = match_table(y_true, y_pred, ALL_THRESHOLDS)
     for row, theirs in zip(ours.itertuples(), matching(y_true, y_pred, thresh=ALL_THRESHOLDS), strict=True):
@@ -90,7 +91,6 @@ def test_counts_equal_stardist(seed):
 
 def test_noise_with_many_ties_equals_stardist():
     # Random pixels: IoUs are ratios of small numbers, objects compete, many are exactly at a threshold.
-    matching = pytest.importorskip("stardist.matching").matching
     rng = np.random.default_rng(0)
     competed = 0
     for _ in range(150):
@@ -109,7 +109,6 @@ def test_noise_with_many_ties_equals_stardist():
 
 
 def test_pooled_scores_equal_stardist():
-    matching_dataset = pytest.importorskip("stardist.matching").matching_dataset
     pairs = [pair(seed) for seed in SEEDS]
     ours = scores(*pairs)
     theirs = matching_dataset(*zip(*pairs, strict=True), thresh=AP_THRESHOLDS, show_progress=False)
@@ -130,7 +129,6 @@ def test_pooled_scores_equal_stardist():
 
 
 def test_map_is_the_mean_over_classes_of_the_area_below_the_curve():
-    matching_dataset = pytest.importorskip("stardist.matching").matching_dataset
     pairs = [pair(seed) for seed in range(6)]
     classes = ["a", "a", "b", "b", "b", "c"]
     expected = []
@@ -402,3 +400,13 @@ def test_memory_does_not_grow_with_the_square_of_the_objects():
     overlap = find_overlap(y_true, y_true[::-1])
     assert overlap.rows.size == 250_000
     assert match_table(y_true, y_true[::-1], [0.1, 0.9])["tp"].tolist() == [250_000, 250_000]
+
+
+def test_pooled_ap_is_that_of_the_summary():
+    pairs = [pair(seed) for seed in range(4)]
+    ap = pooled_ap(match_table(*each, AP_THRESHOLDS) for each in pairs)
+    assert ap.index.tolist() == list(AP_THRESHOLDS)
+    assert (ap.iloc[0], ap.mean()) == pytest.approx([scores(*pairs)[name] for name in ("ap_50", "ap_mean")])
+    nothing, something = np.zeros((5, 5), int), np.eye(5, dtype=int)
+    for y_pred, expected in ((nothing, 1), (something, 0)):
+        assert (pooled_ap([match_table(nothing, y_pred, AP_THRESHOLDS)]) == expected).all()

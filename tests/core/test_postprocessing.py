@@ -12,6 +12,7 @@ from skimage.measure import regionprops
 from skimage.morphology import dilation, disk, erosion
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.postprocessing import rules
 from karyoseg.core.postprocessing.combine import PostProcessing, combine
 from karyoseg.core.postprocessing.rules import (
     correct_contours,
@@ -64,6 +65,13 @@ def test_fragments_of_fragments_are_merged_in_later_rounds() -> None:
     labels = draw((30, 40, 20), (30, 28, 14), (30, 22, 9))  # two crescents and a core, which lacks nothing itself
     assert len(touching_pairs(labels)) == 2
     assert np.array_equal(mend(labels), draw((30, 40, 20), (30, 28, 14), (30, 22, 9)) > 0)
+
+
+def test_pairs_are_merged_one_after_the_other_in_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    for pairs, merged in (([[1, 2], [1, 3]], [1, 1, 2]), ([[1, 3], [2, 3]], [1, 1, 1]), ([[1, 2], [2, 3]], [1, 1, 1])):
+        rounds = iter([np.array(pairs), np.zeros((0, 2), int)])
+        monkeypatch.setattr(rules, "_fragments", lambda _, rounds=rounds: next(rounds))
+        assert mend(np.array([[1, 2, 3]])).tolist() == [merged]
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -11,7 +11,7 @@ from scipy import ndimage as ndi
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.normalise import normalise
-from karyoseg.core.preparation import ImageFacts, Preparation, scale_from_estimate
+from karyoseg.core.preparation import VERSION, ImageFacts, Preparation, scale_from_estimate
 from karyoseg.core.size import estimate_diameter, resize_image
 from karyoseg.core.synthetic import SAMPLE_CLASSES, NucleiScene, draw_scene, render_scene
 
@@ -144,3 +144,19 @@ def test_content_of_few_pixels_survives_shrinking(scale: float) -> None:
     image = np.zeros((90, 200), np.uint8)
     image[88:, 196:] = 50
     assert np.isfinite(Preparation().apply(image, scale)).all()
+
+
+def test_changed_results_have_a_new_version() -> None:
+    """A change here means that images prepared before are not those of today: then raise `VERSION`, too."""
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[:180, :220]
+    image = 300 + 40 * rng.normal(size=y.shape)
+    for row in range(20, 180, 40):
+        for column in range(20, 220, 40):
+            image += 2000 * (np.hypot(y - row - rng.integers(-5, 5), x - column - rng.integers(-5, 5)) < 11)
+    raw = image.clip(0, 65535).astype(np.uint16)
+    size = recipe("diameter", 20.0)
+    scale = scale_from_estimate(size.estimated_diameter(raw), 20.0)
+    prepared = size.apply(raw, scale)
+    measured = [scale, *prepared.shape, *np.percentile(prepared, [25, 75, 85, 95])]
+    assert (VERSION, measured) == (2, pytest.approx([0.8839, 159, 194, 0.0233, 0.0492, 0.9568, 0.9783], abs=2e-3))

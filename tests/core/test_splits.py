@@ -179,3 +179,10 @@ def test_names_that_are_not_to_train_on_are_refused() -> None:
     manifest = make_manifest(20, split=["train"] * 15 + ["test"] * 5)
     with pytest.raises(KaryosegError, match=r"2 name.*such as nobody"):
         split(manifest, validation=["nobody", "s000", "s019"])
+
+
+def test_of_alternatives_the_group_that_matched_counts() -> None:
+    table = pd.DataFrame({"id": ["slide1_a", "slide1_b", "well2_a", "well2_b", "x"], "image_sha256": list("vwxyz")})
+    groups = ["slide1", "slide1", "well2", "well2", "x"]
+    for pattern in (r"^(slide\d+)|^(well\d+)", r"^((?:slide|well)\d+)", r"^(?:slide|well)\d+", r"^(slide\d+)|^well\d+"):
+        assert sample_groups(table, pattern).tolist() == groups

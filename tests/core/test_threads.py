@@ -90,5 +90,17 @@ def test_room_is_given_back_after_an_error() -> None:
     room = Room(1)
     with pytest.raises(ValueError, match="x"), room.take(1):
         raise ValueError("x")
-    with room.take(1):
-        assert n_threads() >= 1
+    taken = threading.Event()
+
+    def take() -> None:
+        with room.take(1):
+            taken.set()
+
+    threading.Thread(target=take, daemon=True).start()  # in a thread, for whoever gets no room waits for ever
+    assert taken.wait(30)
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (6, 6), (64, 8)])
+def test_one_thread_per_core_but_not_more_than_8(monkeypatch: pytest.MonkeyPatch, cores: int, threads: int) -> None:
+    monkeypatch.setattr("karyoseg.core.threads.cpu_count", lambda: cores)
+    assert n_threads() == threads

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import threading
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -224,6 +225,30 @@ def test_problems_do_not_stop_the_others(tmp_path: Path) -> None:
     data.save(lazies)
     assert not (tmp_path / "problems.csv").exists()
     assert list(data.load()) == list("abcd")
+    before = names(tmp_path)
+    data.save(bad | {"b": replace(bad["b"], fingerprint="v2")})
+    assert list(data.load()) == ["a", "c", "d"]
+    assert names(tmp_path) == before | {"problems.csv"}
+    counted.done.clear()
+    data.save(lazies)
+    assert counted.done == ["b"]
+    assert list(data.load()) == list("abcd")
+    assert names(tmp_path) == before
+
+
+def test_what_a_bad_image_left_is_not_overwritten_by_another_image(tmp_path: Path) -> None:
+    images = [tmp_path / plate / "A01.tif" for plate in ("plate1", "plate2")]
+    for image in images:
+        image.parent.mkdir()
+        image.touch()
+    data = PredictionFolder(path=str(tmp_path / "out"))
+    data.save(planned(images[0]))
+    bad = PlannedPrediction(lambda: Problem(str(images[0]), "broken", "image", "Mend."), "v2", str(images[0]))
+    with pytest.raises(KaryosegError, match="No image could be predicted"):
+        save(data, {"A01": bad})
+    assert list(data.load()) == []
+    with pytest.raises(KaryosegError, match=r"A01 from .*plate1/A01\.tif, now from .*plate2/A01\.tif"):
+        save(data, planned(images[1], "v3"))
 
 
 def test_only_problems(tmp_path: Path) -> None:

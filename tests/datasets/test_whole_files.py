@@ -138,12 +138,6 @@ def test_ids_and_classes_stay_text(tmp_path: Path) -> None:
     assert found["pixel_size_um"].isna().tolist() == [False, True, False]
 
 
-def test_floats_come_back_to_the_last_digit_of_a_double(tmp_path: Path) -> None:
-    dataset = CSVDataset(filepath=str(tmp_path / "t.csv"))
-    dataset.save(TABLE)
-    assert dataset.load()["value"].tolist() == pytest.approx(TABLE["value"].tolist(), rel=1e-15)
-
-
 def test_figures(tmp_path: Path) -> None:
     dataset = MatplotlibDataset(filepath=str(tmp_path / "f.png"))
     figure = Figure(figsize=(1, 1))

@@ -7,9 +7,9 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +23,22 @@ from repositories import dvc, environment, git, make_repository
 
 pytestmark = pytest.mark.slow
 TINY = "data/06_models/tiny"
+PAUSING = """
+import os, signal
+from kedro.framework.cli.cli import main
+from s3fs import S3FileSystem
+
+upload, done = S3FileSystem._put_file, []
+
+async def upload_and_pause(*args, **kwargs):
+    await upload(*args, **kwargs)
+    done.append(args)
+    if len(done) == 5:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+S3FileSystem._put_file = upload_and_pause
+main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -117,12 +133,13 @@ def test_two_versions_and_back_on_another_machine(lab: Path) -> None:
 
 @pytest.fixture
 def running_push(lab: Path, rng: np.random.Generator) -> Iterator[subprocess.Popen[str]]:
-    """A push that takes a few seconds."""
+    """A push that stops when five files are uploaded, until it gets SIGCONT."""
+    dvc(lab, "remote", "modify", "--local", "s3", "jobs", "8")  # so many more are on their way
     logs = lab / TINY / "logs"
     logs.mkdir()
     for index in range(20):
         (logs / f"{index}.bin").write_bytes(rng.bytes(1_000_000))
-    command = [sys.executable, "-m", "kedro", "model", "push", "tiny", "--version", "1"]
+    command = [sys.executable, "-c", PAUSING, "model", "push", "tiny", "--version", "1"]
     process = subprocess.Popen(command, cwd=lab, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     yield process
     process.kill()
@@ -133,9 +150,9 @@ def test_a_server_killed_in_the_middle_of_a_push(
     lab: Path, on_s3: ObjectStore, running_push: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     name = bucket(tmp_path)
-    while not on_s3.keys(name) and running_push.poll() is None:
-        time.sleep(0.05)
+    os.waitpid(running_push.pid, os.WUNTRACED)
     on_s3.kill()
+    running_push.send_signal(signal.SIGCONT)
     try:
         output, _ = running_push.communicate(timeout=300)
     finally:

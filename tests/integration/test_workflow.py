@@ -12,6 +12,7 @@ import pytest
 import roifile
 import tifffile
 
+from karyoseg.pipeline_registry import WORKFLOW
 from projects import copy_project, kedro
 
 
@@ -43,11 +44,20 @@ def test_test_images_never_reach_training(finished_project: Path) -> None:
 
 
 @pytest.mark.slow
-def test_pipelines_run_alone_from_what_is_on_disk(finished_project: Path) -> None:
-    before = (finished_project / "data/06_models/tiny/weights_best.h5").read_bytes()
-    for name in ("download", "preprocess", "augment", "evaluate", "visualize"):
-        kedro(finished_project, "run", "--env", "test", "--pipeline", name)
-    assert (finished_project / "data/06_models/tiny/weights_best.h5").read_bytes() == before
+def test_pipelines_run_alone_and_find_everything_done(finished_project: Path, tmp_path: Path) -> None:
+    project = Path(shutil.copytree(finished_project, tmp_path / "project"))
+
+    def stamps() -> dict[Path, int]:
+        folders = (project / "data" / name for name in ("02_intermediate", "03_primary", "07_model_output"))
+        return {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*.tif")}
+
+    before = stamps()
+    assert before
+    for name in WORKFLOW:
+        kedro(project, "run", "--env", "test", "--pipeline", name)
+    assert stamps() == before
+    for name in ("06_models/tiny/weights_best.h5", "08_reporting/metrics.json"):
+        assert (project / "data" / name).read_bytes() == (finished_project / "data" / name).read_bytes(), name
 
 
 @pytest.mark.slow

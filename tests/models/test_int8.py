@@ -23,8 +23,6 @@ from karyoseg.models.stardist import StarDistSegmenter
 from karyoseg.models.stardist.engines import choose, int8
 from karyoseg.models.stardist.folder import INT8
 
-pytest.importorskip("nncf", reason="networks in 8 bit are made by the package nncf")
-
 
 @pytest.fixture(scope="module")
 def quantised(trained: StarDistSegmenter, samples: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -34,9 +32,11 @@ def quantised(trained: StarDistSegmenter, samples: Callable, tmp_path_factory: p
     trained.save(folder)
     prepared = project / "data/03_primary"
     validation: LabelledSamples = samples(range(300, 306))
-    SamplePartitions(path=str(prepared / "images"), file_format="image").save(dict(validation.images))
-    SamplePartitions(path=str(prepared / "labels"), file_format="labels").save(dict(validation.labels))
-    pd.DataFrame({"id": validation.ids, "split": "val"}).to_csv(prepared / "splits.csv", index=False)
+    ids = ["NA", *validation.ids[1:]]  # any text is an id
+    images, labels = (dict(zip(ids, part.values(), strict=True)) for part in (validation.images, validation.labels))
+    SamplePartitions(path=str(prepared / "images"), file_format="image").save(images)
+    SamplePartitions(path=str(prepared / "labels"), file_format="labels").save(labels)
+    pd.DataFrame({"id": ids, "split": "val"}).to_csv(prepared / "splits.csv", index=False)
     obj = SimpleNamespace(project_path=project)
     done = CliRunner().invoke(commands, ["quantize", str(folder)], obj=obj, catch_exceptions=False)
     assert done.exit_code == 0, done.output

@@ -99,9 +99,10 @@ def test_wanted_precision_is_taken_and_auto_is_one_of_them():
 
 
 @pytest.mark.slow
-def test_several_devices_learn_what_one_learns(tmp_path: Path, samples: Callable, options: Callable):
+def test_several_devices_learn_what_one_learns(project: Path, tmp_path: Path, samples: Callable, options: Callable):
     """Each device averages over its own share of a batch: nearly the loss of the whole batch, not to the last digit."""
-    subprocess.run([sys.executable, "-c", TWO_DEVICES, str(tmp_path / "two")], check=True, timeout=300)
+    # In the project, for it imports from tests.
+    subprocess.run([sys.executable, "-c", TWO_DEVICES, str(tmp_path / "two")], cwd=project, check=True, timeout=300)
     one = StarDistSegmenter(tmp_path / "one")
     history = one.fit(samples(range(4)), samples(range(100, 102)), None, options())
 

@@ -28,7 +28,7 @@ from karyoseg.pipelines.predict.nodes import find_inputs, predict_images
 @pytest.mark.parametrize("scale", [1.0, 0.8])
 def test_blocks_equal_the_whole(trained: StarDistSegmenter, sample: Callable, tmp_path: Path, scale: float) -> None:
     image, _ = sample(3, shape=(700, 612))
-    model = SharedModel(str(trained.directory), "openvino", "f32")
+    model = SharedModel(str(trained.directory), "openvino", "f32", trained.fingerprint)
     segmenter = model()
     prepared, _ = segmenter.prepare(image, scale=scale)
     whole = segmenter.predict(prepared, out_shape=image.shape, check_size=False)

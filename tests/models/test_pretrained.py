@@ -130,7 +130,7 @@ def test_a_folder_unpacked_by_hand_is_used(server: Server, trained: Any, tmp_pat
 
 def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KARYOSEG_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path / "models"
+    assert cache_folder() == tmp_path
     monkeypatch.delenv("KARYOSEG_CACHE")
     assert "karyoseg" in cache_folder().parts
 

@@ -37,7 +37,7 @@ def test_a_bundled_name_means_what_ships_wherever_one_is(here: Path) -> None:
 
 def test_a_published_name_means_the_cache(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KARYOSEG_CACHE", str(here / "cache"))
-    kept = make(cache_folder() / "2D_versatile_fluo")
+    kept = make(cache_folder() / "models" / "2D_versatile_fluo")
     assert model_folder("2D_versatile_fluo") == kept
 
 
@@ -100,3 +100,10 @@ def test_a_revision_outside_of_a_repository_is_refused(here: Path, monkeypatch: 
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(here.parent))
     with pytest.raises(KaryosegError, match="needed: a git repository"):
         model_folder("mine@1.0")
+
+
+@pytest.mark.parametrize("name", ["user@host/models/nuclei", "models/nuclei@1.2"])
+def test_a_missing_folder_with_an_at_in_no_project_is_missing(here: Path, tmp_path: Path, name: str) -> None:
+    (here / "project").mkdir()
+    with pytest.raises(KaryosegError, match=rf"{name}: no model there; needed: .*FOLDER@VERSION"):
+        model_folder(str(tmp_path / name), here / "project")

@@ -16,6 +16,7 @@ import pytest
 
 from karyoseg.core.errors import KaryosegError, ProblemReport
 from karyoseg.core.lazy import Lazy
+from karyoseg.core.runs.hardware import hardware
 from karyoseg.models.base import LabelledSamples
 from karyoseg.models.stardist import StarDistSegmenter
 from killed import Killed
@@ -307,6 +308,7 @@ def test_fine_tuning_starts_from_the_given_weights(fit: Fit, trained: Any, tmp_p
     assert model.config["train_learning_rate"] == 1e-9
     assert json.loads((tmp_path / "model" / "training.json").read_text())["parameters"]["init"] == init
     assert history["val_loss"].iloc[0] < 0.5
+    assert model.training["hardware"]["processor"] == hardware()["processor"]
 
 
 def test_fine_tuning_refuses_a_model_that_does_not_fit(fit: Fit, samples: Callable, trained: Any) -> None:

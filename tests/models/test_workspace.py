@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -206,6 +207,50 @@ def test_what_is_only_out_of_reach_stays(
     with pytest.raises(KaryosegError, match=r"work: cannot be read or written .*needed: a writable folder"):
         Workspace(folder, "mark", BEST).load_last(make())
     assert content(folder) == before
+
+
+def test_a_full_disk_is_said_before_anything_is_written(
+    kept: tuple[Path, Any], make: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = kept
+    before = content(folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
+    with pytest.raises(KaryosegError, match=r"work: 0.0 MB are free; needed: .* goes on after its last checkpoint"):
+        Workspace(folder, "mark", BEST).save(make(), [*ROWS, ROWS[0]])
+    assert content(folder) == before
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_what_the_disk_says_during_writing_is_passed_on(
+    kept: tuple[Path, Any], make: Callable, monkeypatch: pytest.MonkeyPatch, wrapped: bool
+) -> None:
+    folder, _ = kept
+    before = content(folder)
+
+    def fail(self: Any, path: str) -> None:
+        Path(path).touch()
+        try:
+            raise OSError(28, "Can't write data (file write failed: time = Sun\\n, buf = 0x55f0")
+        except OSError as error:
+            if not wrapped:
+                raise
+            raise RuntimeError("Can't decrement id ref count") from error  # as h5py does when it closes the file
+
+    monkeypatch.setattr("keras.Model.save_weights", fail)
+    with pytest.raises(KaryosegError, match=r"work: cannot be read or written \(No space left on device\); needed"):
+        Workspace(folder, "mark", BEST).save(make(), [*ROWS, ROWS[0]])
+    assert content(folder) == before
+
+
+def test_other_errors_of_saving_stay_visible(
+    kept: tuple[Path, Any], make: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Any, path: str) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("keras.Model.save_weights", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        Workspace(kept[0], "mark", BEST).save(make(), [*ROWS, ROWS[0]])
 
 
 # The three trainings

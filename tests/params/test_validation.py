@@ -17,7 +17,7 @@ from karyoseg.params.train import TrainParams
     ("values", "message"),
     [
         ({"epohcs": 3}, "did you mean 'epochs'"),
-        ({"xyz": 3}, "known are name, "),
+        ({"xyz": 3}, "known are workspace, "),
         ({"network": {"n_ray": 8}}, "did you mean 'n_rays'"),
         ({"epochs": 0}, "greater than or equal to 1"),
         ({"epochs": "many"}, "valid integer"),
@@ -26,7 +26,6 @@ from karyoseg.params.train import TrainParams
         ({"network": {"grid": [3, 2]}}, "powers of 2"),
         ({"schedule": {"name": "linear"}}, "'constant', 'cosine', 'plateau'"),
         ({"init": {"name": "pretrained", "model": "mine"}}, "2D_versatile_fluo"),
-        ({"name": "../escape"}, "pattern"),
         ({"shape_completion": True, "completion_crop": 128}, "completion crop"),
     ],
 )
@@ -43,6 +42,7 @@ def test_train_refuses(values: dict[str, Any], message: str) -> None:
         ({"rescale": {"name": "none", "target": 3}}, "unknown parameter 'target'"),
         ({"splits": {"val_fraction": 1.0}}, "less than 1"),
         ({"channels": [-1]}, "greater than or equal to 0"),
+        ({"splits": {"group_pattern": "(unclosed"}}, r"'\(unclosed' is no regular expression \(missing \)"),
     ],
 )
 def test_preprocess_refuses(values: dict[str, Any], message: str) -> None:
@@ -80,3 +80,23 @@ def test_texts_that_look_like_numbers(model: Any, values: dict[str, Any]) -> Non
 
 def test_numbers_are_numbers() -> None:
     assert PredictParams(output="o", scale=2, prob_thresh=0.5, channels=[0], diameter_px=30).scale == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "values"),
+    [
+        (PredictParams, {"output": "~/results"}),
+        (PredictParams, {"output": "o", "model": "~me/models/mine"}),
+        (PredictParams, {"output": "o", "full": {"postprocessing": "~/best.json"}}),
+        (DatasetParams, {"directory": "~"}),
+        (TrainParams, {"init": {"name": "model", "path": "~/mine"}}),
+    ],
+)
+def test_the_home_folder_is_refused_where_it_would_become_a_folder_of_that_name(model: Any, values: Any) -> None:
+    with pytest.raises(ValidationError, match=r"=~.* begins with ~.*write \$HOME in place of ~"):
+        model(**values)
+
+
+def test_the_home_folder_is_taken_where_it_is_understood() -> None:
+    assert PredictParams(output="~results", input="~/images").input == "~/images"
+    assert DatasetParams(layout="folder", url="~/images").url == "~/images"

@@ -20,7 +20,6 @@ from karyoseg.core.size import median_diameter, resize_labels
 from karyoseg.datasets import SamplePartitions
 from karyoseg.params.augment import AugmentParams, StyleParams
 from karyoseg.params.preprocess import PreprocessParams
-from karyoseg.pipelines.augment import create_pipeline
 from karyoseg.pipelines.augment.nodes import (
     build_policy,
     draw_contact_sheet,
@@ -87,6 +86,19 @@ def style_pairs(disks: np.ndarray) -> tuple[dict[str, Lazy[Any]], dict[str, Lazy
     return partitions(images), partitions(labels)
 
 
+def prepared(
+    prepare: Callable[..., Any],
+    images: Any,
+    labels: Any,
+    painted: pd.DataFrame,
+    params: Any,
+    preprocess: PreprocessParams,
+) -> Any:
+    """Prepare synthetic images or labels as the training images were."""
+    cleaning = [preprocess] if prepare is prepare_style_labels else []
+    return prepare(images, labels, painted, preprocess.preparation().to_dict(), params, *cleaning)
+
+
 def painted_from(labels: dict[str, Lazy[Any]]) -> pd.DataFrame:
     """What style_transfer writes of its images."""
     return pd.DataFrame({"id": list(labels), "labels_fingerprint": [label.fingerprint for label in labels.values()]})
@@ -100,13 +112,14 @@ def test_policy_says_whether_synthetic_samples_are_used(params: AugmentParams) -
     assert build_policy(style_params(params, share=0.4))["style"] == {"share": 0.4}
 
 
+@pytest.mark.parametrize("dark", ["density", "keep"])
 def test_synthetic_pairs_get_the_size_and_the_form_of_the_training_images(
-    params: AugmentParams, disks: np.ndarray
+    params: AugmentParams, disks: np.ndarray, dark: str
 ) -> None:
     recipe = PreprocessParams(channels=[4], rescale={"name": "diameter", "target": 12})
     pairs = style_pairs(disks)
-    images = prepare_style_images(*pairs, painted_from(pairs[1]), style_params(params), recipe)
-    labels = prepare_style_labels(*pairs, painted_from(pairs[1]), style_params(params), recipe)
+    images = prepared(prepare_style_images, *pairs, painted_from(pairs[1]), style_params(params, dark=dark), recipe)
+    labels = prepared(prepare_style_labels, *pairs, painted_from(pairs[1]), style_params(params), recipe)
     assert set(images) == set(labels) == {"g_000", "g_001", "g_002"}
     for key in images:
         image, found = images[key](), labels[key]()
@@ -115,8 +128,10 @@ def test_synthetic_pairs_get_the_size_and_the_form_of_the_training_images(
         if key != "g_002":
             assert median_diameter(found) == pytest.approx(12, rel=0.05)
             assert found.max() == disks.max()
-            assert image[found > 0].mean() < 0.3
-            assert image[found == 0].mean() > 0.7
+            brightness = image[found > 0].mean(), image[found == 0].mean()
+            bright, rest = brightness if dark == "density" else brightness[::-1]
+            assert bright > 0.7
+            assert rest < 0.3
     assert images["g_002"]().shape == (50, 60)
 
 
@@ -124,9 +139,9 @@ def test_fingerprints_of_synthetic_pairs_follow_what_they_depend_on(params: Augm
     pairs = style_pairs(disks)
     target = PreprocessParams(rescale={"name": "diameter", "target": 12})
     for prepare in (prepare_style_images, prepare_style_labels):
-        first = prepare(*pairs, NO_TABLE, style_params(params), target)
-        again = prepare(*pairs, NO_TABLE, style_params(params, share=0.9), target)
-        other = prepare(*pairs, NO_TABLE, style_params(params), PreprocessParams())
+        first = prepared(prepare, *pairs, NO_TABLE, style_params(params), target)
+        again = prepared(prepare, *pairs, NO_TABLE, style_params(params, share=0.9), target)
+        other = prepared(prepare, *pairs, NO_TABLE, style_params(params), PreprocessParams())
         for key, value in first.items():
             assert value.fingerprint == again[key].fingerprint != other[key].fingerprint
 
@@ -134,7 +149,7 @@ def test_fingerprints_of_synthetic_pairs_follow_what_they_depend_on(params: Augm
 def test_synthetic_pairs_are_left_alone_unless_asked_for(params: AugmentParams, disks: np.ndarray) -> None:
     by_size = PreprocessParams(rescale={"name": "pixel_size", "target": 0.5})
     for prepare in (prepare_style_images, prepare_style_labels):
-        assert prepare(*style_pairs(disks), NO_TABLE, params, by_size) == {}
+        assert prepared(prepare, *style_pairs(disks), NO_TABLE, params, by_size) == {}
 
 
 def test_synthetic_pairs_that_cannot_be_used_are_an_error(params: AugmentParams, disks: np.ndarray) -> None:
@@ -142,11 +157,11 @@ def test_synthetic_pairs_that_cannot_be_used_are_an_error(params: AugmentParams,
     some = {key: labels[key] for key in ("g_000", "g_002")}
     by_magnification = PreprocessParams(rescale={"name": "magnification", "target": 20})
     with pytest.raises(KaryosegError, match="no synthetic images"):
-        prepare_style_images({}, labels, NO_TABLE, style_params(params), PreprocessParams())
+        prepared(prepare_style_images, {}, labels, NO_TABLE, style_params(params), PreprocessParams())
     with pytest.raises(KaryosegError, match="without their labels: g_001"):
-        prepare_style_images(images, some, NO_TABLE, style_params(params), PreprocessParams())
+        prepared(prepare_style_images, images, some, NO_TABLE, style_params(params), PreprocessParams())
     with pytest.raises(KaryosegError, match="is magnification, which synthetic images do not have"):
-        prepare_style_labels(images, labels, NO_TABLE, style_params(params), by_magnification)
+        prepared(prepare_style_labels, images, labels, NO_TABLE, style_params(params), by_magnification)
 
 
 @pytest.mark.parametrize("prepare", [prepare_style_images, prepare_style_labels])
@@ -157,10 +172,10 @@ def test_images_and_labels_of_different_runs_are_refused(
     painted = painted_from(labels)
     redrawn = labels | {"g_001": Lazy(labels["g_001"].compute, "drawn by a second run")}
     with pytest.raises(KaryosegError, match=r"1 synthetic image\(s\), such as g_001, .*Run style_transfer again"):
-        prepare(images, redrawn, painted, style_params(params), PreprocessParams())
+        prepared(prepare, images, redrawn, painted, style_params(params), PreprocessParams())
     with pytest.raises(KaryosegError, match="such as g_000"):
-        prepare(images, labels, painted[1:], style_params(params), PreprocessParams())
-    assert set(prepare(images, labels, painted, style_params(params), PreprocessParams())) == set(images)
+        prepared(prepare, images, labels, painted[1:], style_params(params), PreprocessParams())
+    assert set(prepared(prepare, images, labels, painted, style_params(params), PreprocessParams())) == set(images)
 
 
 def test_the_second_run_of_style_transfer_is_noticed_on_disk(
@@ -173,14 +188,4 @@ def test_the_second_run_of_style_transfer_is_noticed_on_disk(
     painted = painted_from(store.load())
     store.save({key: Lazy(label.compute, "of the second run") for key, label in labels.items()})
     with pytest.raises(KaryosegError, match=r"3 synthetic image\(s\)"):
-        prepare_style_labels(images, store.load(), painted, style_params(params), PreprocessParams())
-
-
-def test_pipeline_reads_and_writes_the_agreed_names() -> None:
-    pipeline = create_pipeline()
-    assert pipeline.inputs() == {
-        *("params:augment", "params:preprocess", "primary_images", "primary_labels", "splits"),
-        *("synthetic_images", "synthetic_images_table", "synthetic_labels"),
-    }
-    written = {"augmentation_policy", "augmentation_sheet", "prepared_style_images", "prepared_style_labels"}
-    assert pipeline.all_outputs() == written
+        prepared(prepare_style_labels, images, store.load(), painted, style_params(params), PreprocessParams())

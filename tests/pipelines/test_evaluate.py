@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 from pydantic import ValidationError
 
 from karyoseg.core.errors import KaryosegError, ProblemReport
 from karyoseg.core.lazy import Lazy
+from karyoseg.core.preparation import Preparation
 from karyoseg.params.evaluate import EvaluateParams
-from karyoseg.params.preprocess import PreprocessParams
 from karyoseg.pipelines.evaluate import create_pipeline
 from karyoseg.pipelines.evaluate.nodes import match_images, predict_split, summarise_metrics
 
-CONF = Path(__file__).parents[2] / "conf" / "base"
 OUTPUTS = {"test_labels_pred", "matches", "metrics", "metrics_per_image", "metrics_per_class", "ap_curve"}
 
 
@@ -37,7 +34,7 @@ class Thresholder:
         return f"{engine} {precision}"
 
     def describe(self):
-        return {"training": {"preparation": {"rescale": {"name": "diameter", "target": 28.0}}}}
+        return {"training": {"preparation": {"rescale": {"name": "diameter", "target": 28}}}}
 
     def predict(self, image, *, out_shape=None, scale=1.0, prob_thresh=None, nms_thresh=None):
         self.calls.append({"out_shape": out_shape, "scale": scale, "prob": prob_thresh, "nms": nms_thresh})
@@ -78,13 +75,13 @@ def inputs():
         "intermediate_labels": {key: Lazy(partial(np.copy, y), f"labels {key}") for key, y in labels.items()},
         "manifest": manifest.drop(columns="scale"),
         "params:evaluate": EvaluateParams(),
-        "params:preprocess": PreprocessParams(),
+        "preparation": Preparation(rescale={"name": "diameter", "target": 28.0}).to_dict(),
     }
 
 
 def predict(inputs, **params):
-    names = ["model", "primary_images", "primary_manifest", "splits"]
-    return predict_split(*(inputs[name] for name in names), EvaluateParams(**params), inputs["params:preprocess"])
+    names = ["model", "primary_images", "primary_manifest", "splits", "preparation"]
+    return predict_split(*(inputs[name] for name in names), EvaluateParams(**params))
 
 
 def test_pipeline_from_model_to_tables(inputs):
@@ -129,12 +126,13 @@ def test_another_split_can_be_evaluated(inputs):
     assert list(predict(inputs, split="train")) == ["train1"]
 
 
-def test_a_model_from_elsewhere_needs_images_prepared_for_it(inputs):
-    assert predict(inputs)  # its own are not questioned
+def test_images_must_be_prepared_as_those_the_model_learnt_from(inputs):
+    assert len(predict(inputs)) == 3
+    inputs["preparation"] = Preparation().to_dict()
     with pytest.raises(KaryosegError, match=r"prepared with rescale={'name': 'none'}; needed: rescale={'name': 'diam"):
-        predict(inputs, model="nuclei-fluo")
-    inputs["params:preprocess"] = PreprocessParams(rescale={"name": "diameter", "target": 28})
-    assert len(predict(inputs, model="nuclei-fluo")) == len(predict(inputs))
+        predict(inputs)
+    inputs["model"].describe = lambda: {"training": {}}  # a published model does not say
+    assert len(predict(inputs)) == 3
 
 
 def test_empty_split_is_refused(inputs):
@@ -204,10 +202,3 @@ def test_parameters_are_checked():
     for wrong in ({"split": "all"}, {"prob_thresh": 2}, {"nms_thresh": -1}, {"treshold": 1}):
         with pytest.raises(ValidationError):
             EvaluateParams(**wrong)
-
-
-def test_configuration_matches_the_pipeline():
-    entries = yaml.safe_load((CONF / "catalog_evaluate.yml").read_text())
-    assert {name for name in entries if not name.startswith("_")} == OUTPUTS
-    assert EvaluateParams(**yaml.safe_load((CONF / "parameters_evaluate.yml").read_text())["evaluate"])
-    assert create_pipeline().all_outputs() == OUTPUTS | {"pixel_counts"}

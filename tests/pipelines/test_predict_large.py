@@ -17,11 +17,14 @@ from pydantic import ValidationError
 
 from dots import DotFinder, store
 from karyoseg.core.errors import Problem, ProblemReport
+from karyoseg.core.io.image_files import ImageError
+from karyoseg.core.io.inputs import InputImage
 from karyoseg.datasets import CSVDataset, ParquetDataset, PredictionFolder
 from karyoseg.models import shared
 from karyoseg.params.cluster import AddressedCluster, LocalCluster
 from karyoseg.params.predict import PredictParams
 from karyoseg.pipelines.predict import create_pipeline, nodes
+from karyoseg.pipelines.predict.full import refuse_large
 
 SHAPE = (700, 900)
 
@@ -88,6 +91,19 @@ def test_a_bucket_for_what_is_predicted_in_blocks_is_refused_first(tmp_path: Pat
     params = PredictParams(input=str(tmp_path / "in"), output="s3://lab/results", model="dots")
     with pytest.raises(ProblemReport, match=r"in blocks, and predict\.output is s3://lab/results"):
         nodes.find_inputs(params)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("small.zarr/", "is a Zarr store, .* Save it as TIFF"),
+        ("slide.tif", r"more than 30 million pixels, .* Raise predict\.blocks\.above_megapixels"),
+    ],
+)
+def test_who_refuses_blocks_says_why_there_are_any(path: str, reason: str) -> None:
+    params = PredictParams(output="o", blocks={"above_megapixels": 30})
+    with pytest.raises(ImageError, match=reason):
+        refuse_large(params, InputImage(path, "a", "1"))
 
 
 def test_with_a_bucket_what_is_predicted_in_blocks_can_be_skipped(tmp_path: Path) -> None:

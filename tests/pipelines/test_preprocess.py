@@ -15,7 +15,7 @@ from kedro.runner import SequentialRunner
 from karyoseg.core.errors import KaryosegError, ProblemReport
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.size import median_diameter
-from karyoseg.datasets import CSVDataset, SamplePartitions
+from karyoseg.datasets import CSVDataset, JSONDataset, SamplePartitions
 from karyoseg.params.preprocess import PreprocessParams
 from karyoseg.pipelines.preprocess import create_pipeline
 
@@ -56,6 +56,7 @@ def run(tmp_path: Path, pairs: dict[str, Pair], columns: dict[str, Any] | None =
             "intermediate_labels": partitions("labels", 1),
             "splits": CSVDataset(filepath=str(tmp_path / "splits.csv")),
             "primary_manifest": CSVDataset(filepath=str(tmp_path / "manifest.csv")),
+            "preparation": JSONDataset(filepath=str(tmp_path / "preparation.json")),
             "primary_images": SamplePartitions(path=str(tmp_path / "03/images"), file_format="image"),
             "primary_labels": SamplePartitions(path=str(tmp_path / "03/labels"), file_format="labels"),
             "params:preprocess": MemoryDataset(PreprocessParams(**params)),

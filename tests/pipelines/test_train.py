@@ -15,9 +15,9 @@ from kedro.runner import SequentialRunner
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.lazy import Lazy
+from karyoseg.core.preparation import Preparation
 from karyoseg.datasets import CSVDataset, JSONDataset, ModelDirectory, SamplePartitions
 from karyoseg.models.stardist import StarDistSegmenter
-from karyoseg.params.preprocess import PreprocessParams
 from karyoseg.params.train import TrainParams
 from karyoseg.pipelines.train import create_pipeline
 from karyoseg.pipelines.train.nodes import train_model
@@ -40,7 +40,7 @@ def lazies(part: int, n: int = 5) -> dict[str, Lazy[np.ndarray]]:
 
 def make_params(workspace: Path, **changes: Any) -> TrainParams:
     tiny = {"network": NETWORK, "patch_size": [64, 64], "batch_size": 1, "steps_per_epoch": 2, "epochs": 1}
-    return TrainParams(**(tiny | {"workspace": str(workspace), "name": "m"} | changes))
+    return TrainParams(**(tiny | {"workspace": str(workspace / "m")} | changes))
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_the_pipeline_trains_from_disk_to_disk(tmp_path: Path, splits: pd.DataFr
             "augmentation_policy": JSONDataset(filepath=str(tmp_path / "05/policy.json")),
             "model": ModelDirectory(filepath=str(tmp_path / "06/m")),
             "training_history": CSVDataset(filepath=str(tmp_path / "08/history.csv")),
-            "params:preprocess": MemoryDataset(PreprocessParams(pmax=99)),
+            "preparation": MemoryDataset(Preparation(pmax=99).to_dict()),
             "params:train": MemoryDataset(make_params(tmp_path / "06/.training")),
         }
     )
@@ -108,7 +108,7 @@ def test_each_split_goes_where_it_belongs(
         policy=POLICY,
         style_images={},
         style_labels={},
-        preprocess=PreprocessParams(),
+        preparation=Preparation().to_dict(),
         params=make_params(tmp_path),
     )
     assert seen["train"] == ["000", "001"]
@@ -129,7 +129,7 @@ def test_no_validation_samples_is_a_clear_error(tmp_path: Path, splits: pd.DataF
             policy=POLICY,
             style_images={},
             style_labels={},
-            preprocess=PreprocessParams(),
+            preparation=Preparation().to_dict(),
             params=make_params(tmp_path),
         )
 
@@ -144,7 +144,7 @@ def test_samples_that_are_listed_but_missing_are_reported(tmp_path: Path, splits
             policy=POLICY,
             style_images={},
             style_labels={},
-            preprocess=PreprocessParams(),
+            preparation=Preparation().to_dict(),
             params=make_params(tmp_path),
         )
 
@@ -169,7 +169,7 @@ def test_synthetic_samples_get_their_share_of_the_training_and_none_of_the_valid
         policy=POLICY | {"style": {"share": share}},
         style_images=style,
         style_labels={f"group_{key}": value for key, value in lazies(1, 3).items()},
-        preprocess=PreprocessParams(),
+        preparation=Preparation().to_dict(),
         params=make_params(tmp_path),
     )
     made = [key for key in seen["train"].ids if key.startswith("style/")]
@@ -193,6 +193,6 @@ def test_synthetic_samples_that_were_asked_for_and_are_missing_stop_the_training
             policy=POLICY | {"style": {"share": 0.5}},
             style_images={},
             style_labels={},
-            preprocess=PreprocessParams(),
+            preparation=Preparation().to_dict(),
             params=make_params(tmp_path),
         )

@@ -19,7 +19,6 @@ from karyoseg.datasets import CSVDataset, ForegroundDirectory
 from karyoseg.models.stardist import StarDistSegmenter
 from karyoseg.models.unet import ForegroundModel
 from karyoseg.params.predict import PredictParams
-from karyoseg.params.preprocess import PreprocessParams
 from karyoseg.params.train import TrainParams
 from karyoseg.params.train_foreground import TrainForegroundParams
 from karyoseg.pipelines.predict import nodes
@@ -83,12 +82,12 @@ def test_it_learns_from_the_samples_that_train_learns_from(tmp_path: Path, monke
         "policy": {"seed": 1, "transforms": [], "style": {"share": 0.5}},
         "style_images": {"g_000": parts[0]["s0"], "g_001": parts[0]["s1"], "g_002": parts[0]["s2"]},
         "style_labels": {"g_000": parts[1]["s0"], "g_001": parts[1]["s1"], "g_002": parts[1]["s2"]},
-        "preprocess": PreprocessParams(),
+        "preparation": Preparation().to_dict(),
     }
     for model in (ForegroundModel, StarDistSegmenter):
         monkeypatch.setattr(model, "fit", fit)
     train_foreground(**shared, params=TrainForegroundParams(workspace=str(tmp_path)))
-    train_model(**shared, params=TrainParams(workspace=str(tmp_path), name="m"))
+    train_model(**shared, params=TrainParams(workspace=str(tmp_path / "m")))
     assert seen["ForegroundModel"] == seen["StarDistSegmenter"]
     assert sum(key.startswith("style/") for key in seen["ForegroundModel"]) == 2
 
@@ -116,7 +115,7 @@ def test_trained_stored_loaded_and_used(tmp_path: Path, monkeypatch: pytest.Monk
         "augmentation_policy": {"transforms": []},
         "prepared_style_images": {},
         "prepared_style_labels": {},
-        "params:preprocess": PreprocessParams(),
+        "preparation": Preparation().to_dict(),
         "params:train_foreground": params,
     }
     catalog = DataCatalog(

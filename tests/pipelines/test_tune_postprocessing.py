@@ -213,8 +213,8 @@ def test_images_for_blocks_are_refused_before_any_prediction(tmp_path: Path) -> 
     with pytest.raises(ProblemReport, match=r"predict\.mode=fast"):
         predict(tmp_path / "new.tif", **options)
     assert "predict.mode=fast" in str(predict(tmp_path / "new.tif", on_bad_image="skip", **options))
-    with pytest.raises(KaryosegError, match="in blocks"):
-        predict_nodes.refuse_large(InputImage("a.tif", "a", "1"))
+    with pytest.raises(KaryosegError, match=r"more than 200 million pixels.* Raise predict\.blocks\.above_megapixels"):
+        predict_nodes.refuse_large(PredictParams(output="o"), InputImage("a.tif", "a", "1"))
 
 
 @pytest.mark.parametrize("wrong", [{"min_area": [30, 10]}, {"foreground": [0.5, 2]}, {"typo": [0, 1]}])

@@ -14,7 +14,6 @@ from karyoseg.core.errors import KaryosegError
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.metrics import ap_curve, class_scores, image_scores, score_image, summarise
 from karyoseg.params.visualize import VisualizeParams
-from karyoseg.pipelines.visualize import create_pipeline
 from karyoseg.pipelines.visualize.nodes import visualize
 
 
@@ -112,9 +111,3 @@ def test_unknown_id_is_named_before_anything_is_drawn() -> None:
 def test_stale_tables_are_refused() -> None:
     with pytest.raises(KaryosegError, match=r"good.*Run evaluate again"):
         run(VisualizeParams(), predictions={})
-
-
-def test_pipeline_reads_and_writes_the_agreed_names() -> None:
-    pipeline = create_pipeline()
-    assert {"test_labels_pred", "ap_curve", "training_history", "params:visualize"} <= pipeline.inputs()
-    assert pipeline.all_outputs() == {"figures", "report"}

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from karyoseg.cli.errors import with_readable_errors
+from karyoseg.cli.outputs import OVERWRITE, require_free
 from karyoseg.cli.tables import read_table
 from karyoseg.core.errors import KaryosegError, Problem, Problems
 
 if TYPE_CHECKING:  # what reads images takes a second to import
+    import numpy as np
+
     from karyoseg.core.io.inputs import InputImage
 
 T = TypeVar("T")
 
 _TABLE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
-_OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace files that are there; never those that are read.")
+_RGB = 3
 
 
 @click.group()
@@ -32,23 +35,30 @@ def convert() -> None:
 @click.argument("target", metavar="FOLDER", type=_FOLDER)
 @click.option("--rgb", is_flag=True, help="Three channels for every image.")
 @click.option("--axes", help="Axes of TIFF stacks that do not say themselves, such as CYX.")
-@_OVERWRITE
+@click.option(
+    "--channel",
+    "channels",
+    type=click.IntRange(min=0),
+    multiple=True,
+    help="Channel to keep, counted from 0. Give it up to three times: one channel becomes gray, more become RGB.",
+)
+@OVERWRITE
 @with_readable_errors
-def eight_bit(source: str, target: Path, rgb: bool, axes: str | None, overwrite: bool) -> None:
+def eight_bit(
+    source: str, target: Path, rgb: bool, axes: str | None, channels: tuple[int, ...], overwrite: bool
+) -> None:
     """Stretch images to 8 bit, each channel from its 0.1 to its 99.9 percentile, and write them as PNG.
 
     Not for labels: objects would be lost. Images of 8 bit keep their values.
     """
     import imagecodecs
 
-    from karyoseg.core.conversions import as_rgb8, to_8bit
+    from karyoseg.core.normalise import select_channels
     from karyoseg.core.predicting import read_input
 
     def encode(image: InputImage) -> dict[str, bytes]:
-        pixels = read_input(image.path, axes).array
-        if rgb or (pixels.ndim == 3 and pixels.shape[-1] != 3):  # noqa: PLR2004 - PNG holds gray or RGB
-            pixels = as_rgb8(pixels)
-        return {f"{image.stem}.png": bytes(imagecodecs.png_encode(to_8bit(pixels)))}
+        pixels = select_channels(read_input(image.path, axes).array, channels or None, "keep", where=image.path)
+        return {f"{image.stem}.png": bytes(imagecodecs.png_encode(_for_png(pixels, image.path, rgb=rgb)))}
 
     _convert_all(source, target, encode, overwrite=overwrite)
 
@@ -56,7 +66,7 @@ def eight_bit(source: str, target: Path, rgb: bool, axes: str | None, overwrite:
 @convert.command("labels-to-tiff")
 @click.argument("source", metavar="INPUT")
 @click.argument("target", metavar="FOLDER", type=_FOLDER)
-@_OVERWRITE
+@OVERWRITE
 @with_readable_errors
 def labels_to_tiff(source: str, target: Path, overwrite: bool) -> None:
     """Write label images of any usual format as TIFF of 16 bit (32 above 65535 objects)."""
@@ -73,7 +83,7 @@ def labels_to_tiff(source: str, target: Path, overwrite: bool) -> None:
 @click.argument("source", metavar="INPUT")
 @click.argument("target", metavar="FOLDER", type=_FOLDER)
 @click.option("--images", help="Images of the same names, to be put beside the masks.")
-@_OVERWRITE
+@OVERWRITE
 @with_readable_errors
 def labels_to_masks(source: str, target: Path, images: str | None, overwrite: bool) -> None:
     """Write label images as one PNG per object, in the layout of the Data Science Bowl 2018.
@@ -82,7 +92,7 @@ def labels_to_masks(source: str, target: Path, images: str | None, overwrite: bo
     """
     import imagecodecs
 
-    from karyoseg.core.conversions import as_rgb8, object_masks
+    from karyoseg.core.conversions import object_masks
     from karyoseg.core.io.images import read_image, read_labels
     from karyoseg.core.io.inputs import find_images
 
@@ -94,7 +104,7 @@ def labels_to_masks(source: str, target: Path, images: str | None, overwrite: bo
         if images and name not in pixels:
             raise KaryosegError(f"{image.path}: no image {name} in {images}; needed: one of this name. Check --images.")
         if images:
-            files[f"{name}/images/{name}.png"] = as_rgb8(read_image(pixels[name]).array)
+            files[f"{name}/images/{name}.png"] = _for_png(read_image(pixels[name]).array, pixels[name], rgb=True)
         return {file: bytes(imagecodecs.png_encode(content)) for file, content in files.items()}
 
     _convert_all(source, target, encode, overwrite=overwrite)
@@ -103,7 +113,7 @@ def labels_to_masks(source: str, target: Path, images: str | None, overwrite: bo
 @convert.command("masks-to-labels")
 @click.argument("source", metavar="DATASET", type=_FOLDER)
 @click.argument("target", metavar="FOLDER", type=_FOLDER)
-@_OVERWRITE
+@OVERWRITE
 @with_readable_errors
 def masks_to_labels(source: Path, target: Path, overwrite: bool) -> None:
     """Combine one mask per object into label images: DATASET/NAME/masks/*.png becomes FOLDER/NAME.tif.
@@ -131,7 +141,7 @@ def masks_to_labels(source: Path, target: Path, overwrite: bool) -> None:
 @convert.command("labels-to-runs")
 @click.argument("source", metavar="INPUT")
 @click.argument("table", metavar="TABLE", type=_TABLE)
-@_OVERWRITE
+@OVERWRITE
 @with_readable_errors
 def labels_to_runs(source: str, table: Path, overwrite: bool) -> None:
     """Write label images as run lengths: TABLE is a submission to the Data Science Bowl 2018 (CSV)."""
@@ -140,13 +150,10 @@ def labels_to_runs(source: str, table: Path, overwrite: bool) -> None:
     from karyoseg.core.conversions import submission_rows
     from karyoseg.core.io.files import replacing
     from karyoseg.core.io.images import read_labels
-    from karyoseg.core.io.inputs import find_images, is_inside
+    from karyoseg.core.io.inputs import find_images
 
-    if not overwrite:
-        _require_free([table])
     images = find_images(source)
-    if any(is_inside(image.path, str(table)) for image in images):
-        raise KaryosegError(f"{table}: is one of the label images; needed: a table. Choose another name.")
+    require_free([table], overwrite=overwrite, inputs=[image.path for image in images])
     found: list[pd.DataFrame] = []
     problems = _for_each(
         images,
@@ -166,7 +173,7 @@ def labels_to_runs(source: str, table: Path, overwrite: bool) -> None:
 @click.argument("table", metavar="TABLE", type=_TABLE)
 @click.argument("source", metavar="IMAGES")
 @click.argument("target", metavar="FOLDER", type=_FOLDER)
-@_OVERWRITE
+@OVERWRITE
 @with_readable_errors
 def runs_to_labels(table: Path, source: str, target: Path, overwrite: bool) -> None:
     """Write run lengths as label images: FOLDER/NAME.tif for each of IMAGES, which say how large they are."""
@@ -190,6 +197,25 @@ def runs_to_labels(table: Path, source: str, target: Path, overwrite: bool) -> N
         return {f"{image.stem}.tif": encode_labels(labels_from_runs(runs.get(image.stem, []), (height, width)))}
 
     _write_all(target, images, lambda image: image.path, encode, overwrite=overwrite)
+
+
+def _for_png(pixels: np.ndarray, where: str, *, rgb: bool) -> np.ndarray:
+    """Bring an image to 8 bit, gray or RGB; refuse one with more channels, as some would be lost."""
+    import numpy as np
+
+    from karyoseg.core.conversions import as_rgb8, to_8bit
+    from karyoseg.core.io.image_files import ImageError
+
+    n_channels = 1 if pixels.ndim == 2 else pixels.shape[-1]  # noqa: PLR2004
+    if n_channels > _RGB:
+        raise ImageError(
+            where,
+            f"{n_channels} channels",
+            f"at most {_RGB}, as PNG holds gray or RGB",
+            "Choose them, such as the first and the third: kedro convert 8bit --channel 0 --channel 2.",
+        )
+    made = as_rgb8(pixels) if rgb or n_channels not in (1, _RGB) else to_8bit(pixels)
+    return np.ascontiguousarray(made)  # chosen channels are not, and the encoder wants it
 
 
 def _convert_all(
@@ -216,8 +242,7 @@ def _write_all(
 
     def write(item: T) -> None:
         files = {target / file: content for file, content in encode(item).items()}
-        if not overwrite:
-            _require_free(files)
+        require_free(files, overwrite=overwrite)
         for path, content in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as part:
@@ -243,13 +268,3 @@ def _for_each(items: list[T], name: Callable[[T], str], work: Callable[[T], None
                 [known or Problem(name(item), str(error), "what this command converts", "See the message.")]
             )
     return problems
-
-
-def _require_free(paths: Iterable[Path]) -> None:
-    from karyoseg.core.io.image_files import ImageError
-
-    for path in paths:
-        if path.exists():
-            raise ImageError(
-                str(path), "exists already", "a name that is free", "Choose another place, or give --overwrite."
-            )

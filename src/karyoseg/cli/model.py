@@ -131,10 +131,8 @@ def quantize(metadata: ProjectMetadata, name: str, data: Path | None) -> None:
     Adds openvino_int8.* to the model folder: the network in 8 bit, fitted to the validation images of data/03_primary.
     predict.precision=int8 uses it, and so does auto if the scores on these images are at most 0.005 lower.
     """
-    import pandas as pd
-
     from karyoseg.core.splits import VALIDATION
-    from karyoseg.datasets import SamplePartitions
+    from karyoseg.datasets import CSVDataset, SamplePartitions
     from karyoseg.models import model_folder
     from karyoseg.models.stardist import StarDistSegmenter
     from karyoseg.models.stardist.engines.int8 import quantise
@@ -149,7 +147,7 @@ def quantize(metadata: ProjectMetadata, name: str, data: Path | None) -> None:
         )
     images = SamplePartitions(path=str(prepared / "images"), file_format="image").load()
     labels = SamplePartitions(path=str(prepared / "labels"), file_format="labels").load()
-    splits = pd.read_csv(prepared / "splits.csv", dtype={"id": str})
+    splits = CSVDataset(filepath=str(prepared / "splits.csv")).load()
     cost = quantise(folder, select_samples(images, labels, splits, VALIDATION))
     click.echo(f"{folder}: {cost}.")
     click.echo(f"predict.precision=auto {'takes' if cost.is_small else 'does not take'} it.")

@@ -8,10 +8,12 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
+from kedro.utils import find_kedro_project
 
 import karyoseg.pipelines
 from karyoseg.cli.errors import with_readable_errors
@@ -39,6 +41,26 @@ def check_pipelines(names: Sequence[str]) -> None:
         raise KaryosegError(f"pipeline '{unknown[0]}': does not exist; needed: one of {', '.join(known)}.")
 
 
+def require_project_folder() -> None:
+    """Refuse to run in a folder below the project, which Kedro finds from there.
+
+    Paths of the catalog would start from the project, those in parameters and of the log from the folder: a run would
+    leave its data in two places. Outside of projects, where an installed package runs, both start from the folder.
+
+    Raises
+    ------
+    KaryosegError
+        With the folder to run in.
+    """
+    here = Path.cwd()
+    project = find_kedro_project(here)
+    if project not in (None, here):
+        raise KaryosegError(
+            f"{here}: a folder inside the project; needed: the folder of the project, where relative paths start. Run "
+            f"it in {project}."
+        )
+
+
 @contextmanager
 def _stopped_orderly() -> Iterator[None]:
     """Leave on Ctrl-C, and on the SIGTERM of batch systems and containers, with what is on disk in order."""
@@ -60,7 +82,7 @@ def _stopped_orderly() -> Iterator[None]:
 
 
 def adapt(command: click.Command) -> click.Command:
-    """Make Kedro's run command refuse unknown pipelines and report errors readably.
+    """Make Kedro's run command refuse unknown pipelines and folders below the project, and report errors readably.
 
     Parameters
     ----------
@@ -79,6 +101,7 @@ def adapt(command: click.Command) -> click.Command:
     @functools.wraps(callback)
     @with_readable_errors
     def run(*, pipeline: str | None, pipelines: list[str], **options: Any) -> Any:
+        require_project_folder()
         # --pipeline NAME is what everybody types; to Kedro it is the deprecated form of --pipelines NAME.
         names = [*([pipeline] if pipeline else []), *pipelines]
         check_pipelines(names)

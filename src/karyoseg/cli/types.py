@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from karyoseg.cli.errors import with_readable_errors
+from karyoseg.cli.outputs import OVERWRITE, require_free
 from karyoseg.cli.tables import read_table
-from karyoseg.core.errors import KaryosegError
+from karyoseg.core.errors import KaryosegError, Problems
 
 _TABLE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -22,8 +23,9 @@ def types() -> None:
 @types.command()
 @click.argument("table", type=_TABLE)
 @click.argument("target", metavar="EXAMPLES", type=_TABLE)
+@OVERWRITE
 @with_readable_errors
-def learn(table: Path, target: Path) -> None:
+def learn(table: Path, target: Path, overwrite: bool) -> None:
     """Measure the images that TABLE lists (CSV: columns image and type), and write EXAMPLES, what `classify` needs.
 
     Paths of images are relative to TABLE.
@@ -36,8 +38,10 @@ def learn(table: Path, target: Path) -> None:
     rows = read_table(table, ("image", TYPE), dtype=str)
     if rows[["image", TYPE]].isna().any(axis=None):
         raise KaryosegError(f"{table}: has empty cells; needed: image and {TYPE} filled in each row. Complete it.")
-    paths = Progress(rows["image"], desc="measuring", unit="image")
-    learnt = ImageTypes.from_images([read_input(str(table.parent / path)).array for path in paths], list(rows[TYPE]))
+    images = [str(table.parent / path) for path in rows["image"]]
+    require_free([target], overwrite=overwrite, inputs=[table, *images])
+    measured = [read_input(path).array for path in Progress(images, desc="measuring", unit="image")]
+    learnt = ImageTypes.from_images(measured, list(rows[TYPE]))
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as part:
         learnt.table.assign(image=rows["image"]).to_csv(part, index=False)
@@ -52,8 +56,9 @@ def learn(table: Path, target: Path) -> None:
 @click.argument("target", metavar="RESULT", type=_TABLE)
 @click.option("--copy-to", type=_FOLDER, help="Copy images into a folder per type here, if they are certain.")
 @click.option("--certain", type=click.FloatRange(0, 1), default=0.9, show_default=True, help="Least probability.")
+@OVERWRITE
 @with_readable_errors
-def classify(examples: Path, source: str, target: Path, copy_to: Path | None, certain: float) -> None:
+def classify(examples: Path, source: str, target: Path, copy_to: Path | None, certain: float, overwrite: bool) -> None:
     """Write the probability of each type for each image of INPUT into RESULT (CSV).
 
     INPUT is a file, folder, pattern such as 'a/*.tif', zip or URL. EXAMPLES comes from `kedro types learn`.
@@ -63,13 +68,14 @@ def classify(examples: Path, source: str, target: Path, copy_to: Path | None, ce
 
     from karyoseg.core.image_types import TYPE, ImageTypes, type_features
     from karyoseg.core.io.files import replacing
-    from karyoseg.core.io.image_files import open_binary
+    from karyoseg.core.io.image_files import ImageError, open_binary
     from karyoseg.core.io.inputs import find_images
     from karyoseg.core.predicting import read_input
     from karyoseg.core.progress import Progress
 
     learnt = ImageTypes(read_table(examples))
     images = find_images(source, exclude=str(copy_to) if copy_to else None)
+    require_free([target], overwrite=overwrite, inputs=[examples, *(one.path for one in images)])
     measured = [type_features(read_input(one.path).array) for one in Progress(images, desc="measuring", unit="image")]
     found = learnt.probabilities(np.stack(measured))
     best = found.idxmax(axis=1)
@@ -81,10 +87,16 @@ def classify(examples: Path, source: str, target: Path, copy_to: Path | None, ce
     if copy_to is None:
         return
     sure = found.max(axis=1) >= certain
+    problems = Problems()
     for one, kind in zip([one for one, is_sure in zip(images, sure, strict=True) if is_sure], best[sure], strict=True):
-        folder = copy_to / str(kind)
-        folder.mkdir(parents=True, exist_ok=True)
-        suffix = Path(one.path.split("::")[0]).suffix
-        with open_binary(one.path) as stream, replacing(folder / f"{one.stem}{suffix}") as part:
-            part.write_bytes(stream.read())
-    click.echo(f"{copy_to}: {sure.sum()} of {len(images)} images copied; the others are not certain.")
+        copy = copy_to / str(kind) / f"{one.stem}{Path(one.path.split('::')[0]).suffix}"
+        try:
+            require_free([copy], overwrite=overwrite, inputs=[examples, target])
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with open_binary(one.path) as stream, replacing(copy) as part:
+                part.write_bytes(stream.read())
+        except ImageError as error:
+            problems.extend([error.problem])
+    n_copied = sure.sum() - len(problems)
+    click.echo(f"{copy_to}: {n_copied} of {len(images)} images copied; {(~sure).sum()} are not certain.")
+    problems.raise_if_any("Some images could not be copied")

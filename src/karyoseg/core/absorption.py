@@ -87,6 +87,31 @@ def white_level(image: np.ndarray, gray: np.ndarray) -> float:
     return level if level > 0 else 1.0
 
 
+def is_dark(image: np.ndarray, labels: np.ndarray) -> bool:
+    """Tell whether annotated nuclei are darker than what is around them.
+
+    Parameters
+    ----------
+    image : (Y, X) or (Y, X, C) ndarray
+        Image of any real dtype; channels are averaged.
+    labels : (Y, X) integer ndarray
+        Its label image; negative: not annotated.
+
+    Returns
+    -------
+    bool
+        False also if there is nothing to compare.
+
+    Examples
+    --------
+    >>> is_dark(np.array([[200, 50]]), np.array([[0, 1]]))
+    True
+    """
+    inside, outside = labels > 0, labels == 0
+    gray = image if image.ndim == 2 else image.mean(axis=-1)  # noqa: PLR2004
+    return bool(inside.any() and outside.any() and np.median(gray[inside]) < np.median(gray[outside]))
+
+
 def _some(gray: np.ndarray) -> np.ndarray:
     """Every so many-th pixel of large images."""
     step = -(-max(gray.shape) // _LOOKED_AT)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage as ndi
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.labels import object_boxes
 from karyoseg.core.normalise import normalise
 
 _RGB = 3
@@ -83,11 +83,10 @@ def object_masks(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     tuple of int and (Y, X) uint8 ndarray
         Label, and an image that is 255 inside the object and 0 elsewhere; in ascending order.
     """
-    for label, box in enumerate(ndi.find_objects(np.maximum(labels, 0)), start=1):
-        if box is not None:
-            mask = np.zeros(labels.shape, np.uint8)
-            mask[box][labels[box] == label] = 255
-            yield label, mask
+    for label, box in object_boxes(labels):
+        mask = np.zeros(labels.shape, np.uint8)
+        mask[box][labels[box] == label] = 255
+        yield label, mask
 
 
 def encode_runs(labels: np.ndarray) -> dict[int, str]:

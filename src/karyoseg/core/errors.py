@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
+from karyoseg.core.runs.privacy import public_url, without_secrets
+
 _SHOWN = 50
 
 
@@ -39,14 +41,14 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 @dataclass(frozen=True)
 class Problem:
-    """One located problem.
+    """One located problem; it is printed and stored, so passwords and signatures in URLs are left out.
 
     Parameters
     ----------
     where : str
         File, field or sample id.
     found : str
-        What is there.
+        What is there; may quote the message of a library.
     needed : str
         What karyoseg needs instead.
     advice : str
@@ -57,6 +59,10 @@ class Problem:
     found: str
     needed: str
     advice: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "where", public_url(self.where))
+        object.__setattr__(self, "found", without_secrets(self.found))
 
     def __str__(self) -> str:
         return f"{self.where}: {self.found}; needed: {self.needed}. {self.advice}"

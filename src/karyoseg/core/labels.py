@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy import ndimage as ndi
 from skimage.segmentation import relabel_sequential
 
+from karyoseg.core.regions import find_regions
 from karyoseg.core.size import resize_labels
 
 
@@ -52,6 +55,29 @@ def relabel(labels: np.ndarray) -> np.ndarray:
     return np.where(labels < 0, labels, positive).astype(np.int32)
 
 
+def object_boxes(labels: np.ndarray) -> Iterator[tuple[int, tuple[slice, slice]]]:
+    """Give the bounding box of each instance; unlike with scipy's ``find_objects``, large ids need no memory.
+
+    Parameters
+    ----------
+    labels : (Y, X) integer ndarray
+        Label image.
+
+    Yields
+    ------
+    tuple of int and tuple of slice
+        Id and box, in ascending order.
+
+    Examples
+    --------
+    >>> list(object_boxes(np.array([[0, 2_000_000_000]])))
+    [(2000000000, (slice(0, 1, None), slice(1, 2, None)))]
+    """
+    regions = find_regions(labels)
+    for index, top, left, bottom, right in np.stack([regions.labels, *regions.boxes()], axis=1).tolist():
+        yield index, (slice(top, bottom), slice(left, right))
+
+
 def fill_holes(labels: np.ndarray, *, swallow: bool = False) -> np.ndarray:
     """Fill the holes inside each instance.
 
@@ -76,9 +102,7 @@ def fill_holes(labels: np.ndarray, *, swallow: bool = False) -> np.ndarray:
     3
     """
     filled = labels.copy()
-    for index, box in enumerate(ndi.find_objects(np.maximum(labels, 0)), start=1):
-        if box is None:
-            continue
+    for index, box in object_boxes(labels):
         region = filled[box]
         inside = ndi.binary_fill_holes(region == index)
         region[inside if swallow else inside & (region == 0)] = index

@@ -20,7 +20,7 @@ Nothing to count
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,7 @@ __all__ = [
     "iou_matrix",
     "match_objects",
     "match_table",
+    "pooled_ap",
     "score_image",
     "summarise",
     "true_positives",
@@ -107,6 +108,28 @@ def dsb_score(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     """
     table = match_table(y_true, y_pred, AP_THRESHOLDS)
     return float(_ratio(table["tp"], table[["tp", "fp", "fn"]].sum(axis=1), table).mean())
+
+
+def pooled_ap(tables: Iterable[pd.DataFrame]) -> pd.Series:
+    """Compute the AP of the objects of several images together.
+
+    Parameters
+    ----------
+    tables : iterable of DataFrame
+        :func:`match_table` of each image, at the same thresholds.
+
+    Returns
+    -------
+    Series
+        AP, 0 to 1, by threshold in ascending order.
+
+    Examples
+    --------
+    >>> empty = match_table([[0, 0]], [[0, 0]], [0.5])
+    >>> pooled_ap([empty, match_table([[1, 2]], [[1, 0]], [0.5])]).to_dict(), pooled_ap([empty]).to_dict()
+    ({0.5: 0.5}, {0.5: 1.0})
+    """
+    return _pooled(pd.concat(tables))["ap"]
 
 
 def score_image(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[pd.DataFrame, dict[str, int]]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from karyoseg.core.errors import KaryosegError
+from karyoseg.core.io.image_files import ImageError
 
 Colour = Literal["gray", "keep"]
 
@@ -123,7 +123,7 @@ def select_channels(
 
     Raises
     ------
-    KaryosegError
+    ImageError
         If a channel does not exist.
     """
     if image.ndim == 2:  # noqa: PLR2004
@@ -131,9 +131,11 @@ def select_channels(
     if channels is not None:
         missing = [c for c in channels if not 0 <= c < image.shape[-1]]
         if missing:
-            raise KaryosegError(
-                f"{where}: channel {missing[0]} was asked for, but the image has {image.shape[-1]} channel(s), counted "
-                f"from 0; needed: existing channels. Change the parameter 'channels'."
+            raise ImageError(
+                where,
+                f"channel {missing[0]} was asked for, but the image has {image.shape[-1]} channel(s), counted from 0",
+                "existing channels",
+                "Change the parameter 'channels'.",
             )
         image = image[..., list(channels)]
     n_channels = image.shape[-1]

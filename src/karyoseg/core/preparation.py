@@ -13,7 +13,6 @@ from typing import Any, Literal
 import numpy as np
 
 from karyoseg.core.absorption import optical_density
-from karyoseg.core.errors import KaryosegError
 from karyoseg.core.flaws import (
     blur_against_noise,
     content,
@@ -23,11 +22,14 @@ from karyoseg.core.flaws import (
     sampled_range,
     signal_range,
 )
+from karyoseg.core.io.image_files import ImageError
 from karyoseg.core.normalise import Colour, normalise, select_channels
 from karyoseg.core.size import estimate_diameter, resize_image
 
 Contrast = Literal["auto", "bright", "dark"]
 
+#: Raised when the same recipe gives an image other pixels or another scale.
+VERSION = 2
 #: Rescaling outside this range is almost surely a wrong pixel size or a failed size estimate.
 SCALE_RANGE = (0.05, 10.0)
 #: A size estimate may be wrong: it never rescales beyond this.
@@ -117,7 +119,7 @@ class Preparation:
 
         Raises
         ------
-        KaryosegError
+        ImageError
             If the needed fact is unknown, or the scale is absurd.
         """
         name = self.rescale["name"]
@@ -130,15 +132,19 @@ class Preparation:
             "diameter": facts.diameter,
         }[name]
         if value is None or not math.isfinite(value) or value <= 0:
-            raise KaryosegError(
-                f"{facts.where}: {name.replace('_', ' ')} is unknown; needed to rescale to {target:g} "
-                f"(rescale: {name}). Supply it with the data, or choose another rescale mode."
+            raise ImageError(
+                facts.where,
+                f"{name.replace('_', ' ')} is unknown",
+                f"its value, to rescale to {target:g} (rescale: {name})",
+                "Supply it with the data, or choose another rescale mode.",
             )
         scale = value / target if name == "pixel_size" else target / value
         if not SCALE_RANGE[0] <= scale <= SCALE_RANGE[1]:
-            raise KaryosegError(
-                f"{facts.where}: {name.replace('_', ' ')} {value:g} and target {target:g} ask for a rescaling by "
-                f"{scale:.3g}; needed: {SCALE_RANGE[0]:g} to {SCALE_RANGE[1]:g}. Check the unit of both."
+            raise ImageError(
+                facts.where,
+                f"{name.replace('_', ' ')} {value:g} and target {target:g} ask for a rescaling by {scale:.3g}",
+                f"{SCALE_RANGE[0]:g} to {SCALE_RANGE[1]:g}",
+                "Check the unit of both.",
             )
         return scale
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import numpy as np
 
 from karyoseg.core.blocks.grid import Objects
-from karyoseg.core.scale_check import ENOUGH
+from karyoseg.core.scale_check import ENOUGH, check_scale
 from karyoseg.core.size import polygon_diameters, typical_diameter
 
 #: Typical nucleus diameters that are tried [px].
@@ -16,7 +17,8 @@ DIAMETERS = (10.0, 14.0, 20.0, 28.0, 40.0, 56.0, 80.0)
 _OFF_SIZE = 0.1  # how much certainty one natural logarithm of size counts
 _HALF_SURE = 0.5
 _SURE = 0.76  # noise and debris that are taken for many objects are less certain
-_SEARCHED = 1024  # px of a side: the size is chosen on a part of larger images
+_SEARCHED = 512  # px a side: of larger images a part
+_STANDS_OUT = 0.5  # of the intensity range; an empty field is not stretched so far
 
 
 def certainty(diameters: np.ndarray, prob: np.ndarray, wanted: float) -> float:
@@ -48,6 +50,48 @@ def certainty(diameters: np.ndarray, prob: np.ndarray, wanted: float) -> float:
     return float(mean - _OFF_SIZE * abs(np.log(typical_diameter(diameters) / wanted)))
 
 
+def right_scale(
+    diameters: Callable[[float], np.ndarray],
+    prepare: Callable[..., np.ndarray],
+    find: Callable[[np.ndarray, float], Objects],
+    scale: float,
+    target: float,
+) -> float:
+    """Return the scale at which the objects of an image whose size was estimated are to be found.
+
+    If they are far from the size that they should have, the estimate was wrong: then it is the scale that they ask for,
+    see :func:`karyoseg.core.scale_check.check_scale`. If next to nothing is found, but the image is not empty, nuclei
+    of other sizes are looked for in its busiest part, see :func:`search_scale`.
+
+    Parameters
+    ----------
+    diameters : callable
+        Finds objects at a scale; returns the diameters ``(n,)`` of those that decide [px of the image].
+    prepare : callable
+        Called with a scale, gives the image prepared at it; with a part (Y, X) [px of the image] besides, only that.
+    find : callable
+        Finds the objects of what `prepare` gives, and of a scale; lays them out on the image.
+    scale : float
+        The estimate [prepared px per px of the image].
+    target : float
+        The size that objects should have [px of the prepared image].
+
+    Returns
+    -------
+    float
+        Prepared pixels per pixel of the image.
+    """
+    diameters = cache(diameters)
+    right = check_scale(diameters, scale, target)
+    if len(diameters(right)) >= ENOUGH:
+        return right
+    seen = prepare(1.0)  # without hot pixels and margins, which would be the busiest
+    if seen.max() <= _STANDS_OUT:
+        return right
+    part = busiest_part(seen, _SEARCHED)
+    return search_scale(lambda at: find(prepare(at, part), at), target) or right
+
+
 def search_scale(find: Callable[[float], Objects], target: float) -> float | None:
     """Find the scale at which a model is certain of several objects, where it found next to none.
 
@@ -74,7 +118,7 @@ def search_scale(find: Callable[[float], Objects], target: float) -> float | Non
     return best
 
 
-def busiest_part(image: np.ndarray, side: int = _SEARCHED) -> tuple[slice, slice]:
+def busiest_part(image: np.ndarray, side: int) -> tuple[slice, slice]:
     """Find the part of an image with most contrast.
 
     Parameters

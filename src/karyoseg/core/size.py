@@ -18,6 +18,7 @@ from karyoseg.core.flaws import (
     signal_range,
     without_margins,
 )
+from karyoseg.core.regions import find_regions
 
 _MAX_SIDE = 2048  # the estimate is made on at most this many pixels a side
 _MIN_SIDE = 9
@@ -36,7 +37,7 @@ def median_diameter(labels: np.ndarray) -> float:
     Parameters
     ----------
     labels : (Y, X) integer ndarray
-        Label image.
+        Label image; memory does not depend on how large its values are.
 
     Returns
     -------
@@ -48,8 +49,7 @@ def median_diameter(labels: np.ndarray) -> float:
     >>> round(median_diameter(np.ones((10, 10), int)), 2)
     11.28
     """
-    areas = np.bincount(labels[labels > 0].ravel())
-    areas = areas[areas > 0]
+    areas = find_regions(labels).area
     return float(np.median(2 * np.sqrt(areas / np.pi))) if areas.size else float("nan")
 
 

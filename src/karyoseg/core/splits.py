@@ -24,15 +24,16 @@ _DESCENDANT = "_aug"  # what names of samples made from another one go on with
 def sample_groups(manifest: pd.DataFrame, pattern: str | None = None) -> pd.Series:
     """Tell which samples must stay together.
 
-    Identical images always share a group. With `pattern`, so do ids with the same first capture group (or the same
-    match), for example tiles of one slide. Both rules chain: two slides that share an image are one group.
+    Identical images always share a group. With `pattern`, so do ids with the same match, or the same part of it, for
+    example tiles of one slide. Both rules chain: two slides that share an image are one group.
 
     Parameters
     ----------
     manifest : DataFrame
         Columns id, image_sha256.
     pattern : str, optional
-        Regular expression searched in the id.
+        Regular expression searched in the id; the first of its capture groups that took part in the match counts, the
+        whole match without any.
 
     Returns
     -------
@@ -50,7 +51,8 @@ def sample_groups(manifest: pd.DataFrame, pattern: str | None = None) -> pd.Seri
         found = re.search(pattern, sample) if pattern else None
         if found is None:
             return sample
-        return found.group(1) if found.groups() else found.group(0)
+        # Of alternatives, groups that did not take part are None.
+        return next((part for part in found.groups() if part is not None), found.group(0))
 
     names = manifest["id"].map(name)
     name_code, unique_names = pd.factorize(names)

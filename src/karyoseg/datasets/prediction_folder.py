@@ -86,7 +86,7 @@ class PredictionFolder(AbstractDataset[dict[str, PlannedPrediction], dict[str, L
     same input, model and parameters are skipped, so a killed run continues. Each file is written under a
     temporary name and renamed; the record of an image in ``.objects/`` is finished last. A
     :class:`~karyoseg.core.errors.Problem` in place of a result goes to ``problems.csv`` and the run goes
-    on.
+    on; a result of an earlier run stays on disk, but :meth:`load` leaves it out until the image is good again.
 
     The folder belongs to the user: nothing is removed, and a file that this class did not write is never
     overwritten; nor is the result of another image of the same name. The tables of all images count as written here
@@ -170,6 +170,8 @@ class PredictionFolder(AbstractDataset[dict[str, PlannedPrediction], dict[str, L
             result = data[key]()
             if isinstance(result, Problem):
                 logger.warning("Skipped: %s", result)
+                if key in records:
+                    self._withdraw(key, records[key])
                 return [result]
             self._write(key, data[key].fingerprint, result, records.get(key, Record()).files)
             return []
@@ -237,6 +239,14 @@ class PredictionFolder(AbstractDataset[dict[str, PlannedPrediction], dict[str, L
             write_whole(self._fs, self._file(key, OVERLAY), preview)
         self._records.finish(key, files, mark, result.info)
         shutil.rmtree(kept)
+
+    def _withdraw(self, key: str, earlier: Record) -> None:
+        """Leave out an image that was good in an earlier run: its objects are those of other pixels or parameters."""
+        if earlier.fingerprint:
+            self._records.withdraw(key, earlier)
+            logger.warning(
+                "%s: the files of an earlier run stay in %s, but its objects no longer count", key, self._path
+            )
 
     def _drop(self, key: str, suffix: str) -> None:
         path = self._file(key, suffix)

@@ -186,6 +186,18 @@ class PredictionRecords:
         """
         self._write(key, {"fingerprint": fingerprint, "files": sorted(files), "info": info})
 
+    def withdraw(self, key: str, earlier: Record) -> None:
+        """Note that what was finished does not count any more; its files stay, known to be ours and of which image.
+
+        Parameters
+        ----------
+        key : str
+            Image id.
+        earlier : Record
+            What was known of it.
+        """
+        self._write(key, {"fingerprint": "", "files": sorted(earlier.files), "info": earlier.info})
+
     def write_table(self, key: str, table: pd.DataFrame) -> None:
         """Write measurements.
 

@@ -21,6 +21,7 @@ from kedro_datasets.text import text_dataset
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.io.files import replacing
+from karyoseg.core.io.sample_tables import READ_OPTIONS, fill_text
 from karyoseg.core.io.storage import storage_errors
 from karyoseg.core.previews import shrunken_figure
 from karyoseg.datasets.files import RUN_EARLIER, is_local, read_whole, shown, write_errors
@@ -82,9 +83,6 @@ class _WholeFileMixin:
         return staged
 
 
-_TEXT = ("id", "class", "split", "group", "image", "source", "origin", "dtype", "image_sha256", "label_sha256")
-
-
 class CSVDataset(_WholeFileMixin, csv_dataset.CSVDataset):
     """Table as CSV; see :class:`kedro_datasets.pandas.CSVDataset`.
 
@@ -98,11 +96,7 @@ class CSVDataset(_WholeFileMixin, csv_dataset.CSVDataset):
         Those of the class of kedro-datasets.
     """
 
-    DEFAULT_LOAD_ARGS: ClassVar[dict[str, Any]] = {
-        "dtype": dict.fromkeys(_TEXT, str),
-        "keep_default_na": False,
-        "na_values": [""],
-    }
+    DEFAULT_LOAD_ARGS: ClassVar[dict[str, Any]] = READ_OPTIONS
 
     def __init__(self, *, optional: bool = False, **options: Any):
         super().__init__(**options)
@@ -117,10 +111,7 @@ class CSVDataset(_WholeFileMixin, csv_dataset.CSVDataset):
         """Read the table."""
         if self._optional and not self._exists():
             return pd.DataFrame()
-        table = super().load()
-        text = [name for name in _TEXT if name in table]
-        table[text] = table[text].fillna("")
-        return table
+        return fill_text(super().load())
 
 
 class ParquetDataset(_WholeFileMixin, parquet_dataset.ParquetDataset):

@@ -15,6 +15,8 @@ from karyoseg.core.blocks.grid import Objects
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.preparation import ImageFacts, Plan, Preparation
 
+#: Raised when the same model finds other objects in the same image.
+PREDICTION_VERSION = 2
 #: Called as ``augment(image, labels, seed, window)``; returns the window of the pair, changed.
 Augment = Callable[[np.ndarray, np.ndarray, tuple[int, ...], Window], tuple[np.ndarray, np.ndarray]]
 
@@ -70,7 +72,7 @@ class Segmenter(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Identifies weights and thresholds."""
+        """Identifies all of the model that decides what it finds."""
 
     def fit(
         self,
@@ -103,7 +105,7 @@ class Segmenter(Protocol):
         prob_thresh: float | None = None,
         nms_thresh: float | None = None,
         check_size: bool = True,
-        prepare: Callable[[float], np.ndarray] | None = None,
+        prepare: Callable[..., np.ndarray] | None = None,
     ) -> Prediction:
         """Segment a prepared image, also in threads; the result lies on the grid before scaling, of `out_shape`."""
 

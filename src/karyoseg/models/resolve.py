@@ -71,8 +71,9 @@ def model_folder(model: str, project: Path | None = None) -> Path:
     if found is not None:
         return found
     path, _, revision = model.rpartition("@")
-    if path:
-        return _at_revision(path, revision, project)
+    tracked = _tracked_folder(path, project) if path else None
+    if tracked:
+        return _at_revision(*tracked, revision)
     raise KaryosegError(
         f"{model}: no model there; needed: a model that ships ({', '.join(bundled)}), a published one "
         f"({', '.join(PRETRAINED)}), a model folder (tried {' and '.join(map(str, folders))}), its URL, "
@@ -110,12 +111,17 @@ def download_model(fs: fsspec.AbstractFileSystem, path: str) -> Path:
     return folder
 
 
-def _at_revision(path: str, revision: str, project: Path) -> Path:
-    from karyoseg.models.versions import ModelVersions  # git and DVC take a second
-
+def _tracked_folder(path: str, project: Path) -> tuple[Path, Path] | None:
+    """Split a folder into a project that may track it, and its path there; None if it lies in no project."""
     folder = (project / (MODELS / path if Path(path).name == path else path)).absolute()
     root = next((parent for parent in folder.parents if (parent / ".dvc").is_dir()), project.absolute())
-    return ModelVersions(root).at(folder.relative_to(root), revision)
+    return (root, folder.relative_to(root)) if folder.is_relative_to(root) else None
+
+
+def _at_revision(root: Path, folder: Path, revision: str) -> Path:
+    from karyoseg.models.versions import ModelVersions  # git and DVC take a second
+
+    return ModelVersions(root).at(folder, revision)
 
 
 def _near(model: str, names: list[str], folders: list[Path]) -> str:

@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,10 @@ from karyoseg.core.errors import KaryosegError
 from karyoseg.core.postprocessing.rules import mend
 from karyoseg.core.preparation import ESTIMATE_RANGE, ImageFacts, Preparation
 from karyoseg.core.size import median_diameter
-from karyoseg.core.threads import PIXELS_SEEN
 from karyoseg.models import load_foreground
 from karyoseg.models.base import Prediction, Segmenter
 from karyoseg.models.unet import ForegroundModel
+from karyoseg.models.whole_image import preparing
 
 logger = logging.getLogger(__name__)
 
@@ -92,13 +91,11 @@ def segment_at_two_scales(
     """
     shape = (image.shape[0], image.shape[1])
     plan = segmenter.plan(image, facts=facts, scale=scale, channels=channels)
-    prepare = partial(plan.recipe.apply, image, where=facts.where)
 
     def predict(scale: float, *, check_size: bool = False) -> Prediction:
-        prepared = prepare(scale)
-        with PIXELS_SEEN.take(prepared.size):
+        with preparing(plan.recipe, image, facts.where) as prepare:
             options: dict[str, Any] = {"out_shape": shape, "check_size": check_size, **thresholds}
-            return segmenter.predict(prepared, scale=scale, prepare=prepare, **options)
+            return segmenter.predict(prepare(scale), scale=scale, prepare=prepare, **options)
 
     first = predict(plan.scale, check_size=plan.estimated)
     wanted = _scale_from(first.labels, segmenter.diameter, first.scale) if plan.estimated else plan.scale
@@ -109,9 +106,9 @@ def segment_at_two_scales(
     second = predict(larger).labels if larger else np.zeros_like(first.labels)
     nuclei = None
     if foreground:
-        seen = prepare(first.scale)
-        with PIXELS_SEEN.take(seen.size):
-            nuclei = resize(foreground.predict(seen), shape, order=1, mode="edge", anti_aliasing=first.scale > 1)
+        with preparing(plan.recipe, image, facts.where) as prepare:
+            seen = foreground.predict(prepare(first.scale))
+            nuclei = resize(seen, shape, order=1, mode="edge", anti_aliasing=first.scale > 1)
     return TwoScales(mend(first.labels), mend(second), nuclei, first.scale, plan.recipe)
 
 

@@ -186,7 +186,7 @@ class ModelVersions:
             If there is no such revision, the model is not in it, or the download fails.
         """
         commit = self._resolve(model.name, rev)
-        folder = cache_folder().parent / "revisions" / commit / model
+        folder = cache_folder() / "revisions" / commit / model
         if folder.is_dir():
             return folder
         with dvc_errors(f"{model}@{rev}"):

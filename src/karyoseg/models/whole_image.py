@@ -2,14 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 
+from karyoseg.core.blocks.grid import Window
 from karyoseg.core.preparation import ImageFacts, Preparation
 from karyoseg.core.threads import PIXELS_SEEN
 from karyoseg.models.base import Prediction, Segmenter
+
+
+@contextmanager
+def preparing(recipe: Preparation, image: np.ndarray, where: str) -> Iterator[Callable[..., np.ndarray]]:
+    """Give what prepares an image at any scale, as soon as there is room for it in memory; hold the room until the end.
+
+    Parameters
+    ----------
+    recipe : Preparation
+        How.
+    image : (Y, X) or (Y, X, C) ndarray
+        Raw image of any real dtype.
+    where : str
+        File or id, named in errors.
+
+    Yields
+    ------
+    callable
+        Called with a scale, gives the image prepared at it; with a part (Y, X) [px] besides, only that, prepared as if
+        it were an image.
+    """
+    with ExitStack() as held:
+        room = 0.0
+
+        def prepare(scale: float, part: Window | None = None) -> np.ndarray:
+            nonlocal room
+            pixels = image if part is None else image[part]
+            needed = pixels.size * max(1.0, scale**2)
+            if needed > room:
+                held.close()  # two that hold some and wait for more would wait for ever
+                held.enter_context(PIXELS_SEEN.take(needed))
+                room = needed
+            return recipe.apply(pixels, scale, where=where)
+
+        yield prepare
 
 
 def segment_image(
@@ -52,11 +88,9 @@ def segment_image(
         If the image has other channels than the model, or its size cannot be derived.
     """
     plan = segmenter.plan(image, facts=facts, scale=scale, channels=channels)
-    prepare = partial(plan.recipe.apply, image, where=facts.where)
-    prepared = prepare(plan.scale)
-    with PIXELS_SEEN.take(prepared.size):
+    with preparing(plan.recipe, image, facts.where) as prepare:
         found = segmenter.predict(
-            prepared,
+            prepare(plan.scale),
             scale=plan.scale,
             out_shape=(image.shape[0], image.shape[1]),
             check_size=plan.estimated,

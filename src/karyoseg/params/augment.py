@@ -294,6 +294,9 @@ class StyleParams(Params):
     """Train on them too."""
     share: float = Field(default=0.3, gt=0, lt=1)
     """Share of the training patches that are cut from them [0..1]; few are used repeatedly, of many some are drawn."""
+    dark: Literal["density", "keep"] = "density"
+    """What is learnt from if their nuclei are dark: the optical density, as `predict` shows such images to a model that
+    knows bright nuclei; or `keep` the images, if nuclei of the real training images are dark, too."""
 
 
 class AugmentParams(Params):

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+
+from karyoseg.core.axes import parse_axes
+from karyoseg.core.errors import KaryosegError
+
+#: A path that begins with the home folder, and the fields in which that is understood.
+_HOME = re.compile(r"~(?:$|[\w.-]*/)")
+_HOME_IS_KNOWN = ("input", "labels", "url")
 
 #: What runs a network, and in which numbers it calculates.
 Engine = Literal["auto", "keras", "openvino", "onnxruntime"]
 Precision = Literal["auto", "f32", "bf16", "int8"]
+
+
+def _known_axes(axes: str) -> str:
+    try:
+        return parse_axes(axes)
+    except KaryosegError as error:
+        raise ValueError(str(error)) from error
+
+
+#: Axes of a stack that does not say itself.
+Axes = Annotated[str, AfterValidator(_known_axes)]
 
 
 class Params(BaseModel):
@@ -37,11 +56,26 @@ class Params(BaseModel):
     def _texts_are_no_numbers(cls, values: Any) -> Any:
         # Kedro turns what looks like a number into one, 2024_11_05 too.
         for key, value in values.items() if isinstance(values, dict) else ():
-            kind = cls.model_fields[key].annotation if key in cls.model_fields else None
-            only_text = set(get_args(kind) or (kind,)) <= {str, Path, type(None)}
-            if only_text and isinstance(value, int | float) and not isinstance(value, bool):
+            if cls._is_text(key) and isinstance(value, int | float) and not isinstance(value, bool):
                 raise ValueError(
                     f"{key}={value} was read as a number, and is a text; on the command line write a path with ./ "
                     "before it (./2024_11_05), in a file put the text in quotes"
                 )
         return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _paths_are_whole(cls, values: Any) -> Any:
+        # A shell leaves the ~ of key=~/folder as it is; a folder of that name would be made.
+        for key, value in values.items() if isinstance(values, dict) else ():
+            if cls._is_text(key) and key not in _HOME_IS_KNOWN and _HOME.match(str(value)):
+                raise ValueError(
+                    f"{key}={value} begins with ~, which is not understood here; needed: the whole path. On the "
+                    "command line write $HOME in place of ~, in a file the folder itself"
+                )
+        return values
+
+    @classmethod
+    def _is_text(cls, key: str) -> bool:
+        kind = cls.model_fields[key].annotation if key in cls.model_fields else None
+        return set(get_args(kind) or (kind,)) <= {str, Path, type(None)}

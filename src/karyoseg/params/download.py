@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from karyoseg.params.base import Params
+from karyoseg.params.base import Axes, Params
 
 Layout = Literal["sample", "bsst265", "dsb2018", "stardist", "folder"]
 _LISTED = ("dsb2018", "folder")
@@ -53,7 +53,7 @@ class DatasetParams(Params):
     """`stop` with one report of all bad samples, or `skip` them; problems.csv lists them then."""
     pixel_size_um: float | None = Field(default=None, gt=0)
     """Side of a pixel [um], in place of what the files say."""
-    axes: str | None = None
+    axes: Axes | None = None
     """Axes of multi-page TIFF images that do not say it themselves, such as `CYX`."""
     sample_class: str = ""
     """Class of all samples that the data set itself gives none; metrics are broken down by it."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from karyoseg.core.axes import parse_axes
-from karyoseg.core.errors import KaryosegError
 from karyoseg.core.preparation import Contrast
-from karyoseg.params.base import Engine, Params, Precision
+from karyoseg.params.base import Axes, Engine, Params, Precision
 from karyoseg.params.cluster import Cluster, NoCluster
 
 
@@ -62,7 +60,7 @@ class PredictParams(Params):
     nucleAIzer, which takes three to five times as long."""
     full: FullParams = FullParams()
     """Of `mode: full`."""
-    axes: str | None = None
+    axes: Axes | None = None
     """Axes of TIFF stacks that do not say themselves, such as `CYX`; what files say counts first."""
     channels: list[Annotated[int, Field(ge=0)]] | None = None
     """Channels to segment and measure, counted from 0; null measures all, and a model of one channel sees their
@@ -98,10 +96,9 @@ class PredictParams(Params):
     """`stop` reads all images first and reports every bad one before predicting; `skip` predicts the
     others and lists the bad ones in problems.csv."""
 
-    @field_validator("axes")
-    @classmethod
-    def _known_axes(cls, value: str | None) -> str | None:
-        try:
-            return parse_axes(value) if value is not None else None
-        except KaryosegError as error:
-            raise ValueError(str(error)) from error
+    @property
+    def fixed_scale(self) -> float | None:
+        """Rescaling that does not depend on the image [network px per px]; None if it does."""
+        if isinstance(self.scale, str):
+            return 1.0 if self.scale == "none" else None
+        return self.scale

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from karyoseg.core.preparation import Preparation
 from karyoseg.params.base import Params
@@ -58,12 +59,24 @@ class SplitParams(Params):
     test_fraction: float = Field(default=0.15, ge=0, lt=1)
     """Share used for testing if the data set has no test split [0..1]."""
     group_pattern: str | None = None
-    """Regular expression on the id: samples with the same match stay in one split."""
+    """Regular expression searched in the id, such as `^(slide[0-9]+)_`: samples with the same match stay in one split.
+    What is in parentheses counts, if something is: of several the first that matched."""
     validation: list[str] = Field(default=[])
     """Ids of training samples to validate on, in place of a random choice; samples made of them (`ID_aug...`) are left
     out of the training."""
     seed: int = Field(default=42, ge=0)
     """Seed of the choice."""
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _is_a_pattern(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(
+                f"{value!r} is no regular expression ({error}); needed: for example '^(slide[0-9]+)_'"
+            ) from error
+        return value
 
 
 class PreprocessParams(Params):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from karyoseg.core.axes import parse_axes
-from karyoseg.core.errors import KaryosegError
 from karyoseg.core.preparation import Contrast
-from karyoseg.params.base import Engine, Params, Precision
+from karyoseg.params.base import Axes, Engine, Params, Precision
 
 
 class PresegmentParams(Params):
@@ -32,7 +30,7 @@ class PresegmentParams(Params):
     """Objects below this probability are dropped [0..1]; null takes the model's own."""
     min_area: int = Field(default=20, ge=0)
     """Smaller objects are dropped [px]."""
-    axes: str | None = None
+    axes: Axes | None = None
     """Axes of TIFF stacks that do not say themselves, such as `CYX`; null trusts the files."""
     channels: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=1, max_length=3)
     """Channels to take as red, green and blue, or the only one, counted from 0; null takes the first three."""
@@ -44,11 +42,3 @@ class PresegmentParams(Params):
     """Numbers the network calculates with; as for `predict.precision`."""
     on_bad_image: Literal["stop", "skip"] = "stop"
     """`stop` reports every image that cannot be used before the first is segmented; `skip` leaves them out."""
-
-    @field_validator("axes")
-    @classmethod
-    def _known_axes(cls, value: str | None) -> str | None:
-        try:
-            return parse_axes(value) if value is not None else None
-        except KaryosegError as error:
-            raise ValueError(str(error)) from error

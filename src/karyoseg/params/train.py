@@ -105,10 +105,8 @@ class NetworkParams(Params):
 class TrainParams(Params):
     """How a model is trained."""
 
-    name: str = Field(default="stardist", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Name of the model; its folder is data/06_models/<name>."""
-    workspace: str = "data/06_models/.training"
-    """Folder for checkpoints of unfinished trainings."""
+    workspace: str = "data/06_models/.training/stardist"
+    """Folder for checkpoints of the training while it is unfinished; its name is that of the model."""
     init: Annotated[FromScratch | FromPretrained | FromModel, Field(discriminator="name")] = FromScratch()
     """What training starts from: `scratch`, `pretrained` or `model`."""
     network: NetworkParams = NetworkParams()

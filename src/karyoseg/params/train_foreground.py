@@ -12,10 +12,8 @@ from karyoseg.params.base import Params
 class TrainForegroundParams(Params):
     """How the U-Nets are trained whose foreground map the full prediction can use."""
 
-    name: str = Field(default="foreground", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Name of the model; its folder is data/06_models/<name>."""
-    workspace: str = "data/06_models/.training"
-    """Folder for checkpoints of unfinished trainings."""
+    workspace: str = "data/06_models/.training/stardist-foreground"
+    """Folder for checkpoints of the training while it is unfinished."""
     sigmas: list[Annotated[float, Field(ge=0)]] = Field(default=[0.5], min_length=1)
     """Blur of the targets of each network [px]: as many networks as numbers, each with a seed of its own; their maps
     are averaged. Published is the ensemble [0, 0, 0.5, 0.5, 0.5, 1, 2]; one network is the cheaper default."""

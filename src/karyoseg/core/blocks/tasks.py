@@ -9,8 +9,10 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -67,7 +69,9 @@ class BlockJob:
     min_area : int
         Smaller objects are dropped [px].
     folder : Path
-        Where blocks keep their objects.
+        Where blocks keep their objects; known once they are computed.
+    stamp : str
+        Changes when the image does; see :class:`karyoseg.core.io.inputs.InputImage`.
     """
 
     source: str
@@ -80,12 +84,13 @@ class BlockJob:
     thresholds: dict[str, float | None]
     pixel_size_um: float | None
     min_area: int
-    folder: Path
+    folder: Path = Path()
+    stamp: str = ""
 
     @property
     def image(self) -> LargeImage:
-        """The image, open."""
-        return open_large(self.source, self.axes)
+        """The image; in a process it is opened once."""
+        return _opened(self.source, self.axes, self.stamp)
 
     @property
     def n_channels(self) -> int | None:
@@ -105,6 +110,12 @@ class BlockJob:
     def table_file(self, block: int) -> Path:
         """Where their measurements are kept."""
         return self.folder / f"table-{block}.parquet"
+
+
+@lru_cache(maxsize=4)
+def _opened(source: str, axes: str | None, stamp: str) -> LargeImage:
+    """Open an image; workers live longer than it, so once for each stamp."""
+    return open_large(source, axes)
 
 
 def find_objects(job: BlockJob, block: int) -> tuple[int, int, float]:
@@ -228,7 +239,8 @@ def _keep(job: BlockJob, block: int, objects: Objects) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    with replacing(path) as part:
+    # A block is computed again if its worker seems dead: both may write at the same time.
+    with replacing(path, f"{{}}.{uuid4().hex}.part") as part:
         part.write_bytes(content)
 
 

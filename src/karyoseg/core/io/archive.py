@@ -75,11 +75,11 @@ def check_archive(path: Path, shown: str) -> None:
     if head.startswith(b"PK\x03\x04"):
         found = "a zip archive whose end is missing (truncated)"
     elif head.lstrip().lower().startswith((b"<!doctype", b"<html")):
-        found = "a web page (is dataset.url the address of the file itself, and does it need a login?)"
+        found = "a web page (is this the address of the file itself, and does it need a login?)"
     else:
         found = f"not an archive (it starts with {head[:8]!r})"
     raise KaryosegError(
-        f"{shown} is {found}. Needed: a complete zip or tar archive, or a folder. Check dataset.url and fetch it again."
+        f"{shown} is {found}. Needed: a complete zip or tar archive, or a folder. Check the address and fetch it again."
     )
 
 
@@ -150,14 +150,14 @@ def extract(
         If the archive is damaged or the folder cannot be written.
     """
     if not archive.is_file():
-        raise KaryosegError(f"{archive} does not exist. Needed: a zip or tar archive. Check dataset.url.")
+        raise KaryosegError(f"{archive} does not exist. Needed: a zip or tar archive. Check the path.")
     sha256 = sha256 or file_sha256(archive)
     if _is_done(directory, sha256):
         return directory
     if directory.exists() and not (directory / MARKER).exists() and any(directory.iterdir()):
         raise KaryosegError(
-            f"{directory} exists and was not unpacked by karyoseg, so it is left alone. Move it away, or "
-            "give it as dataset.url."
+            f"{directory} exists and was not unpacked by karyoseg, so it is left alone. Move it away, or use it "
+            "in place of the archive."
         )
     check_archive(archive, str(archive))
     part = directory.with_name(directory.name + ".part")

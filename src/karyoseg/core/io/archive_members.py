@@ -14,7 +14,7 @@ from karyoseg.core.errors import Problem, Problems
 
 _JUNK = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
 _LONGEST_NAME = 255
-_ADVICE = "Use this archive only if you trust it: unpack it by hand and give the folder as dataset.url."
+_ADVICE = "Use this archive only if you trust it: unpack it by hand and use the folder in its place."
 
 
 @dataclass(frozen=True)
@@ -187,13 +187,13 @@ def _over_limit(shown: str, n_files: int, n_bytes: int, max_files: int, max_byte
             shown,
             f"more than {max_files} files",
             f"at most {max_files}",
-            "Raise dataset.max_files if the archive is meant to be so large.",
+            "Raise the limit if the archive is meant to be so large.",
         )
     if n_bytes > max_bytes:
         return Problem(
             shown,
             f"more than {max_bytes / 1e9:g} GB when unpacked",
             f"at most {max_bytes / 1e9:g} GB",
-            "Raise dataset.max_gigabytes if the archive is meant to be so large.",
+            "Raise the limit if the archive is meant to be so large.",
         )
     return None

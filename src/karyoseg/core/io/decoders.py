@@ -4,6 +4,7 @@ rest."""
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -34,6 +35,8 @@ _JPEG_IN_TIFF = {
     tifffile.COMPRESSION.JPEG_LOSSY,
 }
 _RGB = 3
+#: Complaints about pages with these words do not mean that any is damaged.
+_HARMLESS = ("TiffTag", "Philips series")
 
 # Ours is larger, and checked before any pixel is decoded. Set once: files are read in several threads.
 Image.MAX_IMAGE_PIXELS = None
@@ -174,24 +177,88 @@ def _tifffile_complaints() -> Iterator[list[str]]:
         _COMPLAINTS.reset(token)
 
 
-def _decode_tiff(stream: BinaryIO, where: str, *, indexed: bool) -> Decoded:
-    with _tifffile_complaints() as complaints, tifffile.TiffFile(stream, _multifile=False) as tif:
+@dataclass(frozen=True)
+class TiffImage:
+    """The one image of a TIFF file; its pixels are not read yet.
+
+    Parameters
+    ----------
+    series : tifffile.TiffPageSeries
+        Its pages.
+    n_alpha : int
+        How many of the last samples are alpha.
+    black : int or None
+        Value of black if white is 0; else None.
+    palette : (3, n) uint8 ndarray or None
+        Colours that the values stand for.
+    pixel_size_um : float or None
+        Side of a pixel [um].
+    """
+
+    series: tifffile.TiffPageSeries
+    n_alpha: int
+    black: int | None
+    palette: np.ndarray | None
+    pixel_size_um: float | None
+
+
+def open_tiff(file: str | BinaryIO, where: str, *, sparse: bool = False) -> TiffImage:
+    """Find the image of a TIFF file and check that all of it is there.
+
+    Parameters
+    ----------
+    file : str or BinaryIO
+        Path, or the file, seekable.
+    where : str
+        File named in errors.
+    sparse : bool
+        Whether tiles may be left out, as slide scanners do where there is nothing; they read as 0.
+
+    Returns
+    -------
+    TiffImage
+        The image.
+
+    Raises
+    ------
+    ImageError
+        If there are several, or it has CMYK colours. Damaged files raise whatever the library raises.
+    """
+    with _tifffile_complaints() as complaints:
+        tif = tifffile.TiffFile(file, _multifile=False)
         series = _only_series(tif, complaints, where)
-        _check_size(series.shape, where)
-        _check_segments(series, tif.filehandle.size)
-        page = series.keyframe
-        array = series.asarray()
-        size = tiff_pixel_size(tif)
-        # ImageJ stores gray images shown with a colour table as palette images: there the indices are the intensities.
-        palette = not (indexed or tif.is_imagej)
-    array, axes = _intensities(array, series.axes, page, where, indexed=indexed, palette=palette)
+        _check_segments(series, tif.filehandle.size, sparse=sparse)
+        pixel_size = tiff_pixel_size(tif)
+    page = series.keyframe
+    if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:
+        raise ImageError(where, "CMYK colours", "gray or RGB", "Convert the image to RGB.")
+    inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and series.dtype.kind in "bu"
+    # ImageJ stores gray images shown with a colour table as palette images: there the indices are the intensities.
+    colours = page.colormap if page.photometric == tifffile.PHOTOMETRIC.PALETTE and not tif.is_imagej else None
+    return TiffImage(
+        series,
+        _n_alpha(page),
+        2**page.bitspersample - 1 if inverted else None,
+        None if colours is None else (colours.astype(np.uint16) >> 8).astype(np.uint8),
+        pixel_size,
+    )
+
+
+def _decode_tiff(stream: BinaryIO, where: str, *, indexed: bool) -> Decoded:
+    tiff = open_tiff(stream, where)
+    _check_size(tiff.series.shape, where)
+    with _tifffile_complaints():
+        array, axes = tiff.series.asarray(), tiff.series.axes
+    if not indexed:
+        array, axes = _intensities(array, axes, tiff)
+    page = tiff.series.keyframe
     return Decoded(
         array,
         axes,
-        n_extra=n_alpha(page),
+        n_extra=tiff.n_alpha,
         stack=True,
         binary=page.bitspersample == 1,
-        pixel_size_um=size,
+        pixel_size_um=tiff.pixel_size_um,
         lossy=page.compression in _JPEG_IN_TIFF,
     )
 
@@ -200,9 +267,10 @@ def _only_series(tif: tifffile.TiffFile, complaints: list[str], where: str) -> t
     """Return the image of a file; raise if it holds several or is damaged."""
     # A reduced page is the thumbnail of the image before it, and levels of a pyramid belong to their series.
     series = [one for one in tif.series if not one.keyframe.is_reduced] or list(tif.series)
-    broken = [text for text in complaints if "page" in text.lower() and "TiffTag" not in text]
-    if broken or any("corrupted" in text for text in complaints):
-        raise ValueError((broken or complaints)[0])
+    said = [text.removeprefix(repr(tif)).strip() for text in complaints]  # the file may be called "page"
+    broken = [text for text in said if "page" in text.lower() and not any(word in text for word in _HARMLESS)]
+    if broken or any("corrupted" in text for text in said):
+        raise ValueError((broken or said)[0])
     if len(series) > 1:
         shapes = ", ".join(" x ".join(str(n) for n in one.shape) for one in series[:4])
         raise ImageError(
@@ -214,29 +282,37 @@ def _only_series(tif: tifffile.TiffFile, complaints: list[str], where: str) -> t
     return series[0]
 
 
-def _intensities(
-    array: np.ndarray, axes: str, page: tifffile.TiffPage, where: str, *, indexed: bool, palette: bool
-) -> tuple[np.ndarray, str]:
-    """Make numbers that grow with the light of those that a file stores; `palette`: look up colours."""
-    if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:
-        raise ImageError(where, "CMYK colours", "gray or RGB", "Convert the image to RGB.")
-    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and not indexed and array.dtype.kind in "bu":
-        array = ~array if array.dtype == bool else np.array(2**page.bitspersample - 1, array.dtype) - array
-    if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None and palette:
-        colours = (page.colormap.astype(np.uint16) >> 8).astype(np.uint8)
-        gray = (colours == colours[0]).all()
-        array, axes = (colours[0][array], axes) if gray else (np.moveaxis(colours[:, array], 0, -1), axes + "S")
+def _intensities(array: np.ndarray, axes: str, tiff: TiffImage) -> tuple[np.ndarray, str]:
+    """Make numbers that grow with the light of those that a file stores, and colours of a palette."""
+    if tiff.black is not None:
+        array = invert(array, tiff.black)
+    if tiff.palette is not None:
+        if (tiff.palette == tiff.palette[0]).all():  # all of it gray
+            return tiff.palette[0][array], axes
+        return np.moveaxis(tiff.palette[:, array], 0, -1), axes + "S"
     return array, axes
 
 
-def n_alpha(page: tifffile.TiffPage) -> int:
-    """Count the samples of a colour pixel that are transparency.
+def invert(array: np.ndarray, black: int) -> np.ndarray:
+    """Make black 0 in pixels of a file in which white is.
 
     Parameters
     ----------
-    page : tifffile.TiffPage
-        Page of a TIFF file.
+    array : bool or unsigned ndarray
+        Pixels as stored.
+    black : int
+        Value of black, all bits set.
+
+    Returns
+    -------
+    ndarray
+        Pixels of the same type.
     """
+    return np.asarray(array ^ array.dtype.type(black))
+
+
+def _n_alpha(page: tifffile.TiffPage) -> int:
+    """Count the samples of a colour pixel that are transparency."""
     alpha = [kind for kind in page.extrasamples if kind in (1, 2)]
     colour = page.photometric in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
     if colour and page.samplesperpixel > _RGB:
@@ -244,11 +320,14 @@ def n_alpha(page: tifffile.TiffPage) -> int:
     return len(alpha) if page.samplesperpixel > len(alpha) else 0
 
 
-def _check_segments(series: tifffile.TiffPageSeries, size: int) -> None:
-    """Raise if strips or tiles are missing or end behind the end of the file."""
+def _check_segments(series: tifffile.TiffPageSeries, size: int, *, sparse: bool) -> None:
+    """Raise if strips or tiles are missing or end behind the end of the file; slides have millions of them."""
     for page in series.pages:
         if page is None:
             raise ValueError("pages are missing")
-        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
-            if count == 0 or offset + count > size:
-                raise ValueError(f"truncated: the file has {size} bytes, its pixels need {offset + count}")
+        counts = page.databytecounts
+        if 0 in counts and not (sparse and series.keyframe.is_tiled and any(counts)):
+            raise ValueError("strips or tiles are missing")
+        end = max(map(operator.add, page.dataoffsets, counts), default=0)
+        if end > size:
+            raise ValueError(f"truncated: the file has {size} bytes, its pixels need {end}")

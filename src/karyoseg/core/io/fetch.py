@@ -129,7 +129,7 @@ def fetch(
     except OSError as error:
         raise KaryosegError(
             f"Cannot write {public_url(url)} into {directory}: {error}. Needed: a writable folder with "
-            "enough free space. Choose another one with dataset.directory, or free some space."
+            "enough free space. Choose another one, or free some space."
         ) from error
 
 
@@ -138,14 +138,14 @@ def _local(path: Path, sha256: str | None) -> Fetched:
     if path.is_dir():
         if sha256:
             raise KaryosegError(
-                f"{path} is a folder, but dataset.sha256 is set. A checksum needs one archive file: remove "
-                "dataset.sha256, or give the archive."
+                f"{path} is a folder, but a checksum is given. A checksum needs one archive file: remove it, or "
+                "give the archive."
             )
         return Fetched(path, "", str(path))
     if not path.exists():
         raise KaryosegError(
-            f"{path.absolute()} does not exist. Needed: a folder or an archive (zip, tar). Check "
-            "dataset.url; a relative path starts at the folder where the command is run."
+            f"{path.absolute()} does not exist. Needed: a folder or an archive (zip, tar). Check the path; a "
+            "relative one starts at the folder where the command is run."
         )
     try:
         check_archive(path, str(path))
@@ -159,10 +159,9 @@ def _local(path: Path, sha256: str | None) -> Fetched:
 def _require(found: str, wanted: str | None, where: str) -> None:
     if wanted and found != wanted.lower():
         raise KaryosegError(
-            f"{where} has the wrong checksum: found sha256 {found}, needed {wanted.lower()} "
-            "(dataset.sha256). Either the file was damaged or changed on its way, or the checksum belongs "
-            "to another version: compare it with the one its publisher states; remove dataset.sha256 only "
-            "if you trust the file."
+            f"{where} has the wrong checksum: found sha256 {found}, needed {wanted.lower()}. Either the file was "
+            "damaged or changed on its way, or the checksum belongs to another version: compare it with the "
+            "one its publisher states."
         )
 
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import fsspec
 
-from karyoseg.core.errors import KaryosegError, Problem
+from karyoseg.core.errors import KaryosegError, Problem, causes
 from karyoseg.core.io.storage import StorageError, storage_errors
 
 
@@ -20,7 +20,7 @@ class ImageError(KaryosegError):
     Parameters
     ----------
     where : str
-        File, as the user named it.
+        File, as the user named it; see :class:`karyoseg.core.errors.Problem`.
     found : str
         What is there.
     needed : str
@@ -99,7 +99,7 @@ def open_binary(path: str) -> BinaryIO:
     ImageError
         If the file is missing, unreadable or has no bytes.
     StorageError
-        If the object store fails: that is no fault of the file.
+        If the server or object store fails: that is no fault of the file.
     """
     stream: BinaryIO
     try:
@@ -111,6 +111,8 @@ def open_binary(path: str) -> BinaryIO:
     except StorageError:
         raise
     except FileNotFoundError as error:
+        if is_url(path):
+            _require_answer(path, error)
         raise ImageError(path, "no such file", "an image file", "Check the path.") from error
     except Exception as error:
         text = " ".join(str(error).split())[:200] or type(error).__name__
@@ -125,3 +127,14 @@ def open_binary(path: str) -> BinaryIO:
         raise ImageError(path, "an empty file (0 bytes)", "an image file", "Copy or export the image again.")
     stream.seek(0)
     return stream
+
+
+def _require_answer(path: str, error: FileNotFoundError) -> None:
+    """Tell a server that says there is no such file from one that says nothing: to fsspec both are the former."""
+    from aiohttp import ClientConnectionError  # takes a while, and only URLs need it
+
+    for cause in causes(error):
+        if isinstance(cause, ClientConnectionError | TimeoutError):
+            found = f"the server does not answer ({str(cause) or type(cause).__name__})"
+            advice = "Check the address and the network, or try again later."
+            raise StorageError(str(Problem(path, found, "a server that can be reached", advice))) from error

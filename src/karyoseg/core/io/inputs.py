@@ -13,13 +13,14 @@ import fsspec
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from karyoseg.core.errors import KaryosegError
+from karyoseg.core.errors import KaryosegError, Problem
 from karyoseg.core.io.image_files import is_url, open_binary
 from karyoseg.core.io.images import IMAGE_SUFFIXES
 from karyoseg.core.io.large_images import ZARR_SUFFIX
 from karyoseg.core.io.links import LinkingFileSystem
 from karyoseg.core.io.stems import unique_stems
 from karyoseg.core.io.storage import storage_errors, storage_problem
+from karyoseg.core.runs.privacy import public_url
 
 logger = logging.getLogger(__name__)
 
@@ -87,18 +88,21 @@ def find_images(spec: str, exclude: str | None = None) -> list[InputImage]:
     found = listed if named else [one for one in listed if _is_image(one[0])]
     if not found:
         names = [one[0] for one in listed]
-        advice = f"Check the path; for images in subfolders use a pattern such as '{spec.rstrip('/')}/**/*.tif'."
+        pattern = public_url(spec).rstrip("/") + "/**/*.tif"
+        advice = f"Check the path; for images in subfolders use a pattern such as '{pattern}'."
         if any(name.lower().endswith(_MICROSCOPES) for name in names):
             advice = "Export them as OME-TIFF (Fiji: Plugins > Bio-Formats > Bio-Formats Exporter)."
-        raise KaryosegError(f"{spec}: found {_listing(names)}; needed: at least one image ({_KINDS}). {advice}")
+        raise _refusal(spec, f"found {_listing(names)}", f"at least one image ({_KINDS})", advice)
     if not named:
         _log_left_out(listed, exclude)
     if exclude is not None:
         all_found, found = found, [one for one in found if not is_inside(one[1], exclude)]
         if not found:
-            raise KaryosegError(
-                f"{spec}: all {len(all_found)} image(s) lie in the output folder {exclude}; needed: results "
-                f"apart from images. Choose another output folder."
+            raise _refusal(
+                spec,
+                f"all {len(all_found)} image(s) lie in the output folder {exclude}",
+                "results apart from images",
+                "Choose another output folder.",
             )
     names = unique_stems([name for name, _, _ in found])
     return [InputImage(path, name, stamp) for (_, path, stamp), name in zip(found, names, strict=True)]
@@ -153,9 +157,11 @@ def _filesystem(spec: str) -> tuple[fsspec.AbstractFileSystem, str]:
     except KaryosegError:
         raise
     except Exception as error:
-        raise KaryosegError(
-            f"{spec}: cannot be reached ({' '.join(str(error).split())[:200]}); needed: an existing file, "
-            f"folder, pattern or archive. Check the path, the network and the credentials."
+        raise _refusal(
+            spec,
+            f"cannot be reached ({' '.join(str(error).split())[:200]})",
+            "an existing file, folder, pattern or archive",
+            "Check the path, the network and the credentials.",
         ) from error
     return fs, root
 
@@ -167,13 +173,14 @@ def _entries(fs: fsspec.AbstractFileSystem, root: str, spec: str) -> dict[str, d
         else:
             listed = fs.glob(root, detail=True) if any(sign in root for sign in "*?[") else {}
     except OSError as error:
-        raise KaryosegError(
-            f"{spec}: cannot be listed ({error}); needed: a readable folder. Check permissions."
-        ) from error
+        advice = "Check the network and the address." if is_url(spec) else "Check permissions."
+        raise _refusal(spec, f"cannot be listed ({error})", "a readable folder", advice) from error
     if not listed and not fs.isdir(root):
-        raise KaryosegError(
-            f"{spec}: nothing there; needed: an image, a folder of images, a pattern such as 'folder/*.tif' "
-            f"or a .zip. Check the path: it starts from {Path.cwd()}."
+        raise _refusal(
+            spec,
+            "nothing there",
+            "an image, a folder of images, a pattern such as 'folder/*.tif' or a .zip",
+            f"Check the path: it starts from {Path.cwd()}.",
         )
     return {path: info for path, info in listed.items() if info["type"] == "file" or _is_zarr(path)}
 
@@ -183,9 +190,8 @@ def _zip_members(spec: str) -> list[tuple[str, str, str]]:
         try:
             members = zipfile.ZipFile(io.BufferedReader(stream)).infolist()  # type: ignore[type-var]
         except (zipfile.BadZipFile, OSError, ValueError) as error:
-            raise KaryosegError(
-                f"{spec}: not a complete zip archive ({error}); needed: a .zip. Copy or download it again."
-            ) from error
+            found = f"not a complete zip archive ({error})"
+            raise _refusal(spec, found, "a .zip", "Copy or download it again.") from error
     for member in members:
         parts = PurePosixPath(member.filename.replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts:
@@ -196,7 +202,7 @@ def _zip_members(spec: str) -> list[tuple[str, str, str]]:
             what = f"the member {member.filename!r} of {member.file_size} bytes"
         else:
             continue
-        raise KaryosegError(f"{spec}: has {what}; needed: a plain archive of images. Pack the images again.")
+        raise _refusal(spec, f"has {what}", "a plain archive of images", "Pack the images again.")
     # The file system instance of an archive is cached with its table of contents; forget it, the file may
     # be new.
     fsspec.get_filesystem_class("zip").clear_instance_cache()
@@ -205,6 +211,10 @@ def _zip_members(spec: str) -> list[tuple[str, str, str]]:
         for member in members
         if not member.is_dir()
     )
+
+
+def _refusal(spec: str, found: str, needed: str, advice: str) -> KaryosegError:
+    return KaryosegError(str(Problem(spec, found, needed, advice)))
 
 
 def _is_image(name: str) -> bool:

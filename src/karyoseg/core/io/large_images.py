@@ -1,24 +1,22 @@
-"""Images that are read in parts: Zarr, OME-Zarr (NGFF 0.4 and 0.5) and large TIFF files, here or at a URL."""
+"""Images that are read in parts: Zarr and OME-Zarr (NGFF 0.4 and 0.5), here or at a URL, and large TIFF files."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
-import fsspec
 import numpy as np
 import tifffile
 import zarr
 
 from karyoseg.core.axes import CHANNEL_AXES, known_axes, to_yxc
 from karyoseg.core.blocks.grid import Window, sample_windows
-from karyoseg.core.io.decoders import n_alpha
+from karyoseg.core.io.decoders import invert, open_tiff
 from karyoseg.core.io.image_files import ImageError, image_errors, is_url
 from karyoseg.core.io.storage import storage_errors
-from karyoseg.core.pixel_size import tiff_pixel_size, unit_in_um
+from karyoseg.core.pixel_size import unit_in_um
 
 ZARR_SUFFIX = ".zarr"
 #: Facts about a whole image are taken from this many of its pixels.
@@ -57,7 +55,7 @@ class LargeImage:
     ngff: str | None
     _array: zarr.Array
     _axes: str
-    _inverted: int | None = None
+    _black: int | None = None
 
     @property
     def has_stains(self) -> bool:
@@ -96,7 +94,7 @@ class LargeImage:
             )
         if part.dtype == bool:
             part = part.astype(np.uint8)
-        return part if self._inverted is None else np.asarray(self._inverted - part)
+        return part if self._black is None else invert(part, self._black)
 
     def sample(self, channels: Sequence[int] | None = None, limit: float = SAMPLE) -> np.ndarray:
         """Read the whole image if it is small; else parts of it, spread evenly, one below the other.
@@ -154,9 +152,8 @@ def is_large(path: str, megapixels: float) -> bool:
         return False
 
 
-@lru_cache(maxsize=4)
 def open_large(path: str, axes: str | None = None) -> LargeImage:
-    """Open an image without reading its pixels; in a process, once.
+    """Open an image without reading its pixels.
 
     Parameters
     ----------
@@ -221,24 +218,13 @@ def _ngff_size(image: Mapping[str, Any], axes: list[dict[str, Any]]) -> float | 
 
 def _open_tiff(path: str, axes: str | None) -> LargeImage:
     with image_errors(path, *_DAMAGED):
-        tif = tifffile.TiffFile(fsspec.open(path).open() if is_url(path) else path)
-        series = [one for one in tif.series if not one.keyframe.is_reduced] or list(tif.series)
-        page = series[0].keyframe
-        array: Any = zarr.open(series[0].aszarr(level=0), mode="r")
-        size = tiff_pixel_size(tif)
-    if len(series) > 1:
-        shapes = ", ".join(" x ".join(str(n) for n in one.shape) for one in series[:4])
-        raise ImageError(path, f"{len(series)} images ({shapes} ...)", "one image per file", "Save them one by one.")
-    colours: dict[int, str] = {
-        tifffile.PHOTOMETRIC.PALETTE: "a palette",
-        tifffile.PHOTOMETRIC.SEPARATED: "CMYK colours",
-    }
-    if page.photometric in colours and not tif.is_imagej:
-        raise ImageError(path, colours[page.photometric], "gray or RGB", "Convert the image to gray or RGB.")
-    inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype.kind == "u"
-    image = _arranged(path, array, series[0].axes, axes, size, None)
-    n_channels = image.n_channels and max(1, image.n_channels - n_alpha(page))
-    return replace(image, n_channels=n_channels, _inverted=2**page.bitspersample - 1 if inverted else None)
+        tiff = open_tiff(path, path, sparse=True)
+        array: Any = zarr.open(tiff.series.aszarr(level=0), mode="r")
+    if tiff.palette is not None:
+        raise ImageError(path, "a palette", "gray or RGB", "Convert the image to gray or RGB.")
+    image = _arranged(path, array, tiff.series.axes, axes, tiff.pixel_size_um, None)
+    n_channels = image.n_channels and max(1, image.n_channels - tiff.n_alpha)
+    return replace(image, n_channels=n_channels, _black=tiff.black)
 
 
 def _arranged(

@@ -64,8 +64,7 @@ def retry(action: Callable[[], T], shown: str, retries: int, pause: float) -> T:
             if attempt == retries:
                 raise KaryosegError(
                     f"Cannot download {shown}: {error} (tried {retries + 1} times). Check the network and "
-                    "the address, or run again later; a file already on this disk can be given as "
-                    "dataset.url."
+                    "the address, or run again later."
                 ) from error
             wait = min(pause * 2**attempt, _LONGEST_PAUSE)
             logger.warning("%s: %s; trying again in %.0f s.", shown, error, wait)
@@ -113,8 +112,8 @@ def _download_http(url: str, part: Path, timeout: float) -> None:
             if status >= _SERVER_ERROR or status in _BUSY:
                 raise Transient(said) from error
             raise KaryosegError(
-                f"Cannot download {shown}: {said}. Check dataset.url: is the address complete, has the file "
-                "moved, does it need a login?"
+                f"Cannot download {shown}: {said}. Check the address: is it complete, has the file moved, does "
+                "it need a login?"
             ) from error
         except requests.exceptions.Timeout as error:
             raise Transient(f"no answer within {timeout:g} s") from error
@@ -123,7 +122,7 @@ def _download_http(url: str, part: Path, timeout: float) -> None:
         except requests.exceptions.ConnectionError as error:
             raise Transient(f"no connection ({_reason(error)})") from error
         except (requests.RequestException, UnicodeError) as error:
-            raise KaryosegError(f"Cannot download {shown}: {_reason(error)}. Check dataset.url.") from error
+            raise KaryosegError(f"Cannot download {shown}: {_reason(error)}. Check the address.") from error
 
 
 def _reason(error: BaseException) -> str:
@@ -161,7 +160,7 @@ def _remote_errors(shown: str) -> Iterator[None]:
     except (KaryosegError, Transient):
         raise
     except FileNotFoundError as error:
-        raise KaryosegError(f"{shown} does not exist. Check dataset.url.") from error
+        raise KaryosegError(f"{shown} does not exist. Check the address.") from error
     except PermissionError as error:
         raise KaryosegError(f"{shown} may not be read: {error}. Check the credentials of this storage.") from error
     except OSError as error:

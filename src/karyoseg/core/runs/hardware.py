@@ -35,17 +35,28 @@ def hardware() -> dict[str, Any]:
     -------
     dict
         ``processor``, ``cores`` (that this process may use: affinity and limits of the container count), ``memory_gb``
-        (the smaller of the machine's and the container's limit) and ``gpus`` (name, memory_gb and driver of each;
-        those that CUDA_VISIBLE_DEVICES hides are listed too).
+        (that it may use) and ``gpus`` (name, memory_gb and driver of each; those that CUDA_VISIBLE_DEVICES hides are
+        listed too).
     """
     from joblib import cpu_count
 
     return {
         "processor": _processor(),
         "cores": cpu_count(),
-        "memory_gb": round(min([psutil.virtual_memory().total, *_memory_limits()]) / 1e9, 1),
+        "memory_gb": round(usable_memory() / 1e9, 1),
         "gpus": nvidia_gpus(),
     }
+
+
+def usable_memory() -> int:
+    """Return how much memory this process may use.
+
+    Returns
+    -------
+    int
+        The smaller of the machine's memory and the container's limit [bytes].
+    """
+    return min([psutil.virtual_memory().total, *_memory_limits()])
 
 
 def host() -> dict[str, Any]:

@@ -5,22 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 _HIDDEN = "***"
 _SENSITIVE = r"[\w.-]*(?:password|passwd|secret|token|credential|api_?key|access_?key)[\w.-]*"
 _ASSIGNED = re.compile(rf"\b({_SENSITIVE}\s*[=:]\s*)[^\s,;]+", flags=re.IGNORECASE)
 _IS_SENSITIVE = re.compile(_SENSITIVE, flags=re.IGNORECASE)
 _URL = re.compile(r"\b[A-Za-z][\w+.-]*://[^\s'\"]+")
+#: Between the links of a chain such as zip://MEMBER::URL, and not within the number of a host such as [::1].
+_CHAINED = re.compile(r"::(?=[A-Za-z][\w+.-]*://)")
+#: What follows is no host: a name of which an @ is a part.
+_WITHOUT_HOST = ("zip", "tar", "file", "local", "memory", "abfs", "abfss")
 
 
 def public_url(url: str) -> str:
     """Strip what must not be written to logs and files: user, password and query (signatures, tokens).
 
+    Names of files stay as they are, so that two files can be told apart: only http knows queries.
+
     Parameters
     ----------
     url : str
-        Any URL or path.
+        Any URL or path, or a chain of them.
 
     Returns
     -------
@@ -31,11 +36,20 @@ def public_url(url: str) -> str:
     --------
     >>> public_url("https://me:secret@example.org/a.zip?signature=1")
     'https://example.org/a.zip'
+    >>> public_url("zip://field#1.tif::https://me:secret@example.org/a.zip")
+    'zip://field#1.tif::https://example.org/a.zip'
     """
-    if "://" not in url:
+    return "::".join(_public_link(link) for link in _CHAINED.split(url))
+
+
+def _public_link(url: str) -> str:
+    protocol, separator, rest = url.partition("://")
+    if not separator or protocol.lower() in _WITHOUT_HOST:
         return url
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    if protocol.lower() in ("http", "https"):
+        rest = re.split("[?#]", rest, maxsplit=1)[0]
+    host, slash, path = rest.partition("/")
+    return f"{protocol}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def without_secrets(value: Any) -> Any:

@@ -13,6 +13,8 @@ import numpy as np
 
 from karyoseg.core.errors import KaryosegError
 
+#: Files of a model folder as StarDist writes it.
+WEIGHTS, CONFIG, THRESHOLDS = "weights_best.h5", "config.json", "thresholds.json"
 #: Layer name -> its arrays, kernel first.
 Weights = dict[str, list[np.ndarray]]
 
@@ -48,7 +50,7 @@ class Geometry:
         Parameters
         ----------
         config : mapping
-            Content of config.json.
+            From :func:`read_config`.
 
         Returns
         -------
@@ -150,6 +152,22 @@ def read_weights(path: Path) -> Weights:
     return {name: arrays for name, arrays in weights.items() if arrays}
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read the configuration of a model folder.
+
+    Parameters
+    ----------
+    folder : Path
+        StarDist model folder.
+
+    Returns
+    -------
+    dict
+        Fields of ``stardist.models.Config2D``.
+    """
+    return read_json(folder / CONFIG)
+
+
 def read_thresholds(folder: Path) -> dict[str, float]:
     """Read the thresholds of a model folder.
 
@@ -163,8 +181,35 @@ def read_thresholds(folder: Path) -> dict[str, float]:
     dict of str to float
         ``prob`` and ``nms``, 0..1; StarDist's defaults if the folder names none.
     """
-    path = folder / "thresholds.json"
-    return json.loads(path.read_text()) if path.is_file() else {"prob": 0.5, "nms": 0.4}
+    path = folder / THRESHOLDS
+    return read_json(path) if path.is_file() else {"prob": 0.5, "nms": 0.4}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file of a model folder.
+
+    Parameters
+    ----------
+    path : Path
+        JSON file.
+
+    Returns
+    -------
+    dict
+        Content.
+
+    Raises
+    ------
+    KaryosegError
+        If it is damaged.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise KaryosegError(
+            f"{path}: is not valid JSON ({error}); needed: the file as it was written. Restore it or train again."
+        ) from error
+    return content
 
 
 def _text(value: str | bytes) -> str:

@@ -16,9 +16,10 @@ import pandas as pd
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.io.image_files import is_url
 from karyoseg.core.lazy import fingerprint
+from karyoseg.models.stardist.architecture import CONFIG, THRESHOLDS, WEIGHTS
 from karyoseg.models.stardist.card import bundle_card
 from karyoseg.models.stardist.evaluated import Evaluated
-from karyoseg.models.stardist.folder import CARD, CONFIG, HISTORY, THRESHOLDS, TRAINING, WEIGHTS
+from karyoseg.models.stardist.folder import CARD, HISTORY, TRAINING
 from karyoseg.models.stardist.segmenter import StarDistSegmenter
 
 MAX_BYTES = 6_000_000

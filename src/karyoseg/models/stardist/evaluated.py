@@ -12,7 +12,8 @@ import pandas as pd
 import tifffile
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.metrics import AP_THRESHOLDS, match_table
+from karyoseg.core.io.sample_tables import read_samples
+from karyoseg.core.metrics import AP_THRESHOLDS, match_table, pooled_ap
 from karyoseg.core.progress import Progress
 from karyoseg.core.splits import TRAIN, VALIDATION
 from karyoseg.models.stardist.segmenter import StarDistSegmenter
@@ -39,10 +40,9 @@ class Evaluated:
         self._data = data
         try:
             self.scores: dict[str, Any] = json.loads((data / "08_reporting/metrics.json").read_text())
-            images = pd.read_csv(data / "08_reporting/metrics_per_image.csv", usecols=["id"], dtype=str)
-            self._evaluated: list[str] = images["id"].tolist()
-            self._table = pd.read_csv(data / "03_primary/manifest.csv", dtype={"id": str}).set_index("id")
-        except (OSError, ValueError) as error:
+            self._evaluated: list[str] = read_samples(data / "08_reporting/metrics_per_image.csv")["id"].tolist()
+            self._table = read_samples(data / "03_primary/manifest.csv").set_index("id")
+        except (OSError, ValueError, KeyError) as error:
             raise KaryosegError(
                 f"{data}: not the data folder of an evaluated model ({error}); needed: what preprocess, train and "
                 f"evaluate wrote. Run `kedro run --pipeline evaluate`, or name the folder with --data."
@@ -103,9 +103,7 @@ class Evaluated:
 
 def _ap(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> list[float]:
     """Average precision at IoU 0.50, 0.55 ... 0.95, of the objects of all images together."""
-    counts = pd.concat([match_table(true, found, AP_THRESHOLDS) for true, found in pairs])
-    total = counts.groupby("threshold")[["tp", "fp", "fn"]].sum()
-    ap: list[float] = (total["tp"] / total.sum(axis=1).clip(lower=1)).tolist()
+    ap: list[float] = pooled_ap(match_table(true, found, AP_THRESHOLDS) for true, found in pairs).tolist()
     return ap
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +18,14 @@ from stardist.models import StarDist2D
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.lazy import fingerprint
 from karyoseg.core.progress import Progress
+from karyoseg.core.runs.hardware import hardware
 from karyoseg.core.runs.provenance import package_versions
 from karyoseg.core.size import median_diameter
 from karyoseg.models import model_folder
 from karyoseg.models.base import Augment, LabelledSamples
+from karyoseg.models.stardist.architecture import WEIGHTS, Geometry
 from karyoseg.models.stardist.checks import check_samples
 from karyoseg.models.stardist.contrast import contrast_facts
-from karyoseg.models.stardist.folder import WEIGHTS
 from karyoseg.models.stardist.network import all_gpus, build, open_folder
 from karyoseg.models.stardist.precision import choose_precision
 from karyoseg.models.stardist.pretrained import pretrained_folder
@@ -41,9 +41,7 @@ _MAX_VAL_PATCHES = 128
 #: Options that change where a training writes and how fast it runs, not what it learns; `config` is looked at apart.
 #: `precision` does change the last digits, yet a training may go on in another one, for it may be continued on a
 #: machine that lacks the first: what is kept between epochs is 32 bit in each.
-_NO_EFFECT = frozenset(
-    {"name", "workspace", "loggers", "workers", "cache_gb", "nms_grid", "config", "precision", "xla"}
-)
+_NO_EFFECT = frozenset({"workspace", "loggers", "workers", "cache_gb", "nms_grid", "config", "precision", "xla"})
 
 
 @dataclass(frozen=True)
@@ -166,7 +164,7 @@ def _donor(options: Mapping[str, Any]) -> StarDist2D | None:
             f"Start from another model."
         )
     crop = 2 * options["completion_crop"] if options["shape_completion"] else 0
-    stride = [pool**config.unet_n_depth * g for pool, g in zip(config.unet_pool, config.grid, strict=True)]
+    stride = list(Geometry.from_config(vars(config)).stride)
     if any(patch <= crop or (patch - crop) % s for patch, s in zip(options["patch_size"], stride, strict=True)):
         raise KaryosegError(
             f"train.patch_size: {options['patch_size']}{f' minus {crop} px of completion crop' if crop else ''} does "
@@ -227,7 +225,6 @@ def _streams(
 def _run_facts(history: pd.DataFrame, started: float, precision: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """What should be remembered of the training; `started` in seconds since the epoch."""
     return {
-        "name": options["name"],
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "epochs_done": len(history),
         "minutes": round(float(history["seconds"].sum()) / 60, 2),
@@ -236,7 +233,7 @@ def _run_facts(history: pd.DataFrame, started: float, precision: str, options: M
         "parameters": {k: v for k, v in options.items() if k not in ("config", "preparation")},
         "versions": package_versions(),
         "precision": precision,
-        "hardware": {"processor": platform.processor() or platform.machine(), "gpus": _gpu_names()},
+        "hardware": {"processor": hardware()["processor"], "gpus": _gpu_names()},
     }
 
 

@@ -14,10 +14,10 @@ from typing import Any, Self
 import numpy as np
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.io.image_files import ImageError
 from karyoseg.core.preparation import ImageFacts, Plan, Preparation, scale_from_estimate
-from karyoseg.models.stardist.architecture import read_thresholds
+from karyoseg.models.stardist.architecture import CONFIG, THRESHOLDS, WEIGHTS, read_config, read_json, read_thresholds
 
-WEIGHTS, CONFIG, THRESHOLDS = "weights_best.h5", "config.json", "thresholds.json"
 TRAINING, HISTORY, CARD = "training.json", "history.csv", "model_card.md"
 #: The network in 8 bit, and what it was made of; only if it was made.
 INT8 = ("openvino_int8.xml", "openvino_int8.bin", "openvino_int8.json")
@@ -26,6 +26,8 @@ UNKNOWN = ImageFacts()
 _TOLERANCE = 1.3
 #: px, taken for the size that models know which do not say it, such as the published ones.
 _TYPICAL = 20.0
+#: Facts of the training by which scale and contrast of an image are chosen.
+_DECISIVE = ("diameter", "diameter_range", "share_dark")
 _FILES = (CONFIG, THRESHOLDS, WEIGHTS, TRAINING, HISTORY, CARD, *INT8)
 
 
@@ -70,16 +72,10 @@ class ModelFolder:
                 f"{directory}: no model there ({' and '.join(missing)} missing); needed: a folder with {CONFIG} and "
                 f"{WEIGHTS}. Train one with `kedro run --pipeline train`, pull one with dvc, or give another path."
             )
-        contents: dict[str, Any] = {}
-        for path in (directory / name for name in (CONFIG, THRESHOLDS, TRAINING)):
-            try:
-                contents[path.name] = json.loads(path.read_text()) if path.is_file() else None
-            except ValueError as error:
-                raise KaryosegError(
-                    f"{path}: is not valid JSON ({error}); needed: the file as it was written. "
-                    f"Restore it or train again."
-                ) from error
-        return cls(directory, contents[TRAINING])
+        training = directory / TRAINING
+        model = cls(directory, read_json(training) if training.is_file() else None)
+        _ = model.config, model.thresholds  # read now: what is in memory stays together if the folder changes
+        return model
 
     def save(self, directory: Path) -> None:
         """Copy the model files into a folder.
@@ -96,11 +92,10 @@ class ModelFolder:
         if (self.directory / "logs").is_dir():
             shutil.copytree(self.directory / "logs", directory / "logs", dirs_exist_ok=True)
 
-    @property
+    @cached_property
     def config(self) -> dict[str, Any]:
         """Content of config.json."""
-        config: dict[str, Any] = json.loads((self.directory / CONFIG).read_text())
-        return config
+        return read_config(self.directory)
 
     @property
     def n_channels(self) -> int:
@@ -119,19 +114,20 @@ class ModelFolder:
         value = self.training.get("diameter")
         return None if value is None else float(value)
 
-    @property
+    @cached_property
     def thresholds(self) -> dict[str, float]:
         """Probability and NMS threshold."""
         return read_thresholds(self.directory)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of weights, configuration, thresholds and preparation."""
+        """Hash of all that decides what is found: weights, 8-bit network, configuration, thresholds, preparation."""
         digest = hashlib.sha256()
-        for name in (CONFIG, THRESHOLDS, WEIGHTS):
+        for name in (CONFIG, THRESHOLDS, WEIGHTS, *INT8[:2]):
             path = self.directory / name
             digest.update(path.read_bytes() if path.is_file() else b"")
-        digest.update(json.dumps(self.preparation.to_dict(), sort_keys=True, default=str).encode())
+        facts = {"preparation": self.preparation.to_dict()} | {name: self.training.get(name) for name in _DECISIVE}
+        digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
         return digest.hexdigest()[:32]
 
     def prepare(
@@ -210,9 +206,11 @@ class ModelFolder:
         probe = recipe.apply(image[:2, :2], where=facts.where)
         n_channels = 1 if probe.ndim == 2 else probe.shape[-1]  # noqa: PLR2004
         if n_channels != self.n_channels:
-            raise KaryosegError(
-                f"{facts.where}: {n_channels} channel(s) after selection, the model {self.directory} takes "
-                f"{self.n_channels}; needed: the same number. Choose channels, or use a model trained on such images."
+            raise ImageError(
+                facts.where,
+                f"{n_channels} channel(s) after selection, the model {self.directory} takes {self.n_channels}",
+                "the same number",
+                "Choose channels, or use a model trained on such images.",
             )
         stated = scale or self._stated_scale(recipe, facts)
         return Plan(recipe, stated) if stated else Plan(recipe, self._estimated_scale(recipe, image), estimated=True)

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil
 
 from karyoseg.core.blocks.grid import Objects
 from karyoseg.core.polygons import fill_polygons
+from karyoseg.core.runs.hardware import usable_memory
 from karyoseg.core.tiling import Tile, choose_tiles, cut_tiles
 from karyoseg.models.base import Prediction
 from karyoseg.models.stardist.suppression import Candidates, survivors
@@ -17,7 +17,7 @@ from karyoseg.models.stardist.suppression import Candidates, survivors
 if TYPE_CHECKING:
     from karyoseg.models.stardist.engines import Engine
 
-_TILE_SHARE = 0.25  # of the memory of the machine
+_TILE_SHARE = 0.25  # of the memory that this process may use
 _TILE_SIDE = 1024  # images are cut so that all cores have a tile, but tiles are not smaller for that
 _MIN_DISTANCE = 1e-3
 _BLOCK = 1_000_000  # pixels
@@ -74,7 +74,7 @@ def candidates(engine: Engine, image: np.ndarray, prob_thresh: float) -> Candida
 
 
 def _n_tiles(engine: Engine, shape: tuple[int, int]) -> tuple[int, int]:
-    memory = min(engine.tile_bytes, _TILE_SHARE * psutil.virtual_memory().total) / engine.parallel
+    memory = min(engine.tile_bytes, _TILE_SHARE * usable_memory()) / engine.parallel
     share = shape[0] * shape[1] / engine.parallel
     pixels = min(memory / engine.bytes_per_pixel, max(share, _TILE_SIDE**2))
     return choose_tiles(shape, 1, pixels)

@@ -14,6 +14,7 @@ import tensorflow as tf
 from stardist.models import Config2D, StarDist2D
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.models.stardist.architecture import CONFIG, THRESHOLDS, WEIGHTS
 
 logger = logging.getLogger(__name__)
 
@@ -88,17 +89,16 @@ def open_folder(directory: Path) -> StarDist2D:
     KaryosegError
         If config or weights are missing or do not fit.
     """
-    missing = [name for name in ("config.json", "weights_best.h5") if not (directory / name).is_file()]
+    missing = [name for name in (CONFIG, WEIGHTS) if not (directory / name).is_file()]
     if missing:
         raise KaryosegError(
             f"{directory}: no StarDist model ({' and '.join(missing)} missing); needed: a model folder with "
-            f"config.json, thresholds.json and weights_best.h5. Train one with "
-            f"`kedro run --pipeline train`, or give another path."
+            f"{CONFIG}, {THRESHOLDS} and {WEIGHTS}. Train one with `kedro run --pipeline train`, or give another path."
         )
     try:
         with _quiet():
             model = StarDist2D(None, name=directory.name, basedir=str(directory.parent))
-            model.load_weights("weights_best.h5")
+            model.load_weights(WEIGHTS)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise KaryosegError(
             f"{directory}: the StarDist model cannot be opened ({error}); needed: config and weights written together. "

@@ -15,6 +15,7 @@ import pooch
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.io.archive import extract
 from karyoseg.core.io.fetch import fetch
+from karyoseg.models.stardist.architecture import CONFIG
 
 _RELEASE = "https://github.com/stardist/stardist-models/releases/download/v0.1/python_{name}.zip"
 _SHA256 = {
@@ -26,8 +27,8 @@ PRETRAINED = tuple(_SHA256)
 
 
 def cache_folder() -> Path:
-    """Return the folder of pretrained models: ``$KARYOSEG_CACHE``, else the user's cache folder."""
-    return Path(os.environ.get("KARYOSEG_CACHE") or pooch.os_cache("karyoseg")) / "models"
+    """Return the folder of what is kept between runs: ``$KARYOSEG_CACHE``, else the user's cache folder."""
+    return Path(os.environ.get("KARYOSEG_CACHE") or pooch.os_cache("karyoseg"))
 
 
 def pretrained_folder(name: str, base_url: str = _RELEASE) -> Path:
@@ -55,9 +56,9 @@ def pretrained_folder(name: str, base_url: str = _RELEASE) -> Path:
             f"model '{name}': not a registered pretrained model; needed: one of {', '.join(PRETRAINED)}. "
             f"Check the spelling, or give the path of a model folder."
         )
-    cache = cache_folder()
+    cache = cache_folder() / "models"
     folder = cache / name
-    if (folder / "config.json").is_file():
+    if (folder / CONFIG).is_file():
         return folder
     url = base_url.format(name=name)
     try:
@@ -68,7 +69,7 @@ def pretrained_folder(name: str, base_url: str = _RELEASE) -> Path:
             f"network, download {url} elsewhere and unpack it into {folder}, or set KARYOSEG_CACHE."
         ) from error
     unpacked = extract(Path(archive.path), folder, max_files=100, max_bytes=1_000_000_000)
-    configs = sorted(unpacked.rglob("config.json"))
+    configs = sorted(unpacked.rglob(CONFIG))
     if not configs:
-        raise KaryosegError(f"{archive.path}: holds no config.json; needed: a StarDist model. Delete it and try again.")
+        raise KaryosegError(f"{archive.path}: holds no {CONFIG}; needed: a StarDist model. Delete it and try again.")
     return configs[0].parent

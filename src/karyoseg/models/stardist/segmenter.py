@@ -15,15 +15,15 @@ import pandas as pd
 
 from karyoseg.core.blocks.grid import Objects
 from karyoseg.core.io.files import replace_text
-from karyoseg.core.preparation import ImageFacts, Plan
+from karyoseg.core.preparation import ImageFacts, Plan, scaled
 from karyoseg.core.progress import Progress
 from karyoseg.core.size import resize_image
 from karyoseg.models.base import Augment, LabelledSamples, Prediction
 from karyoseg.models.quiet import import_tensorflow
-from karyoseg.models.stardist.architecture import Geometry
+from karyoseg.models.stardist.architecture import THRESHOLDS, Geometry
 from karyoseg.models.stardist.card import model_card
 from karyoseg.models.stardist.contrast import plan_contrast
-from karyoseg.models.stardist.folder import CARD, THRESHOLDS, TRAINING, UNKNOWN, ModelFolder
+from karyoseg.models.stardist.folder import CARD, TRAINING, UNKNOWN, ModelFolder
 
 if TYPE_CHECKING:  # TensorFlow is imported only when it is needed
     from stardist.models import StarDist2D
@@ -133,7 +133,7 @@ class StarDistSegmenter(ModelFolder):
         prob_thresh: float | None = None,
         nms_thresh: float | None = None,
         check_size: bool = True,
-        prepare: Callable[[float], np.ndarray] | None = None,
+        prepare: Callable[..., np.ndarray] | None = None,
     ) -> Prediction:
         """Segment a prepared image; see :meth:`karyoseg.models.base.Segmenter.predict`.
 
@@ -153,7 +153,8 @@ class StarDistSegmenter(ModelFolder):
         check_size : bool
             Whether to do so; not for images whose size was stated.
         prepare : callable, optional
-            Gives the image prepared at another scale; without it the prepared image is resized.
+            Called with another scale, gives the image prepared at it; with a part (Y, X) [output px] besides, only
+            that. Without it the prepared image is resized.
 
         Returns
         -------
@@ -163,20 +164,24 @@ class StarDistSegmenter(ModelFolder):
         from karyoseg.models.stardist.instances import draw
         from karyoseg.models.stardist.right_scale import find_at_right_scale
 
-        shape = (image.shape[0], image.shape[1])
-        out_shape = out_shape or (max(1, round(shape[0] / scale)), max(1, round(shape[1] / scale)))
+        shape = out_shape or (max(1, round(image.shape[0] / scale)), max(1, round(image.shape[1] / scale)))
+
+        def resized(at: float, part: tuple[slice, slice] | None = None) -> np.ndarray:
+            seen = part and tuple(scaled(side, scale, n) for side, n in zip(part, shape, strict=True))
+            return resize_image(image[seen or ...], at / scale)
+
         rescale = self.preparation.rescale
         found, right = find_at_right_scale(
             self.engine,
-            prepare or (lambda at: resize_image(image, at / scale)),
+            prepare or resized,
             image,
             scale,
-            out_shape,
+            shape,
             target=float(rescale["target"]) if check_size and rescale["name"] == "diameter" else None,
             prob_thresh=self.thresholds["prob"] if prob_thresh is None else prob_thresh,
             nms_thresh=self.thresholds["nms"] if nms_thresh is None else nms_thresh,
         )
-        return draw(found, out_shape, right)
+        return draw(found, shape, right)
 
     @property
     def context(self) -> tuple[int, int]:
@@ -278,8 +283,9 @@ class StarDistSegmenter(ModelFolder):
         return predict_at
 
     def _write(self, facts: Mapping[str, Any], history: pd.DataFrame, thresholds: Any) -> None:
-        self.training = {**self.training, **facts, "validation_score": thresholds.score}
+        for cached in ("config", "thresholds", "fingerprint"):
+            self.__dict__.pop(cached, None)
+        self.training |= {"name": self.directory.name, **facts, "validation_score": thresholds.score}
         replace_text(self.directory / THRESHOLDS, json.dumps({"prob": thresholds.prob, "nms": thresholds.nms}))
         replace_text(self.directory / TRAINING, json.dumps(self.training, indent=2, default=str))
         replace_text(self.directory / CARD, model_card(self.training, self.config, self.thresholds, history))
-        self.__dict__.pop("fingerprint", None)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
+import os
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from karyoseg.core.errors import KaryosegError
+from karyoseg.core.errors import KaryosegError, causes
 from karyoseg.core.io.files import replace_text, replacing
 
 if TYPE_CHECKING:  # Keras is imported only when it is needed
@@ -29,6 +31,8 @@ _LAST = "epoch_{:05d}.weights.h5"
 _HISTORY = "history.csv"
 _STATE = "state.json"
 _COUNTERS = ("epoch", "step")
+_BYTES = 4  # of a number
+_HEADER = 4096  # bytes that describe an array
 
 
 class Workspace:
@@ -128,16 +132,23 @@ class Workspace:
             Rows of the history, with that of the epoch.
         improved : bool
             Whether its weights are the best so far.
+
+        Raises
+        ------
+        KaryosegError
+            If the disk is full or the folder cannot be written; the training can go on from the epoch before.
         """
         last = self.weights_after(len(rows))
-        with warnings.catch_warnings():
+        paths = [path for path in (self._best if improved else None, last) if path]
+        with self._disk_errors(), warnings.catch_warnings():
+            self._require_space(model, len(paths))
             # csbdeep has StarDist's networks warn about the format of Keras 3: alone it holds the optimizer's state.
             warnings.filterwarnings("ignore", "Detected filename suffix '.weights.h5'")
-            for path in filter(None, (self._best if improved else None, last)):
+            for path in paths:
                 with replacing(path, "part_{}") as part:  # Keras looks at the suffix
                     model.save_weights(str(part))
-        replace_text(self.folder / _HISTORY, pd.DataFrame(rows).to_csv(index=False))
-        self._forget_epochs(but=last)
+            replace_text(self.folder / _HISTORY, pd.DataFrame(rows).to_csv(index=False))
+            self._forget_epochs(but=last)
 
     def _read_fingerprint(self) -> str | None:
         path = self.folder / _STATE
@@ -180,14 +191,31 @@ class Workspace:
             if path != but:
                 path.unlink()
 
+    def _require_space(self, model: keras.Model, copies: int) -> None:
+        # On a full disk HDF5 may crash the process when it ends.
+        variables = [*model.weights, *model.optimizer.variables]
+        needed = copies * sum(_HEADER + _BYTES * math.prod(variable.shape) for variable in variables)
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise KaryosegError(
+                f"{self.folder}: {free / 1e6:.1f} MB are free; needed: {needed / 1e6:.1f} MB for a checkpoint. Free "
+                f"some space and run again: the training goes on after its last checkpoint."
+            )
+
     @contextmanager
     def _disk_errors(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
+            # A file that could not be written cannot be closed, and h5py raises RuntimeError for that.
+            reason = next((cause for cause in causes(error) if isinstance(cause, OSError)), None)
+            if reason is None:
+                raise
+            # What h5py says has several lines, and addresses in memory.
+            said = os.strerror(reason.errno) if reason.errno else str(reason)
             raise KaryosegError(
-                f"{self.folder}: cannot be read or written ({error.strerror}); needed: a writable folder for "
-                f"checkpoints. Check permissions and free space."
+                f"{self.folder}: cannot be read or written ({said}); needed: a writable folder for checkpoints. Check "
+                f"permissions and free space."
             ) from error
 
 

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 BEST = "best.weights.h5"
 _MOST_VALIDATION_PATCHES = 64
-_NO_EFFECT = {"name", "workspace", "workers", "cache_gb", "test_time", "sigmas"}
+_NO_EFFECT = {"workspace", "workers", "cache_gb", "test_time", "sigmas"}
 
 
 def fit_networks(

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from karyoseg.core.absorption import is_dark, may_absorb, white_level
 from karyoseg.core.augmentation.warps import Window
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.labels import clean_labels
 from karyoseg.core.lazy import Lazy, fingerprint
 from karyoseg.core.plots import contact_sheet, random_window
-from karyoseg.core.preparation import ImageFacts, Preparation
+from karyoseg.core.preparation import VERSION, ImageFacts, Preparation
 from karyoseg.core.size import median_diameter
 from karyoseg.core.splits import TRAIN
 from karyoseg.params.augment import AugmentParams
@@ -80,37 +81,50 @@ def draw_contact_sheet(
 
 
 def prepare_style_images(
-    images: Partitions, labels: Partitions, painted: pd.DataFrame, params: AugmentParams, preprocess: PreprocessParams
+    images: Partitions,
+    labels: Partitions,
+    painted: pd.DataFrame,
+    preparation: dict[str, Any],
+    params: AugmentParams,
 ) -> Partitions:
     """Bring synthetic images to the form of the training images, if they are to be used.
 
-    In: the images that style transfer made, label images, and the fingerprints
-    of those that the images were painted from.
+    In: the images that style transfer made, label images, the fingerprints of
+    those that the images were painted from, and how training images were prepared.
     Out: float32 images, rescaled by the size of their nuclei and normalised
-    as the real ones; none with augment.style.use=false.
+    as the real ones; those with dark nuclei as their optical density, unless
+    augment.style.dark=keep. None with augment.style.use=false.
     """
-    recipe = _style_recipe(preprocess)
+    recipe = _style_recipe(preparation)
 
     def prepare(key: str) -> np.ndarray:
-        return recipe.apply(images[key](), _style_scale(labels[key](), recipe, key), where=key)
+        image, found = images[key](), labels[key]()
+        shown = _as_predicted(recipe, image, found) if params.style.dark == "density" else recipe
+        return shown.apply(image, _style_scale(found, recipe, key), where=key)
 
     return {
         key: Lazy(
-            partial(prepare, key), fingerprint(images[key].fingerprint, labels[key].fingerprint, recipe.to_dict())
+            partial(prepare, key),
+            fingerprint(images[key].fingerprint, labels[key].fingerprint, recipe.to_dict(), VERSION, params.style.dark),
         )
-        for key in _style_keys(images, labels, painted, params, preprocess)
+        for key in _style_keys(images, labels, painted, recipe, params)
     }
 
 
 def prepare_style_labels(
-    images: Partitions, labels: Partitions, painted: pd.DataFrame, params: AugmentParams, preprocess: PreprocessParams
+    images: Partitions,
+    labels: Partitions,
+    painted: pd.DataFrame,
+    preparation: dict[str, Any],
+    params: AugmentParams,
+    preprocess: PreprocessParams,
 ) -> Partitions:
     """Bring the labels of synthetic images to the grid of the prepared ones, if they are to be used.
 
-    In: as for their images.
+    In: as for their images, and how labels are cleaned.
     Out: label images of the same size as the prepared synthetic images.
     """
-    recipe = _style_recipe(preprocess)
+    recipe = _style_recipe(preparation)
     fill, min_area = preprocess.fill_holes, preprocess.min_area
 
     def prepare(key: str) -> np.ndarray:
@@ -119,13 +133,22 @@ def prepare_style_labels(
 
     return {
         key: Lazy(partial(prepare, key), fingerprint(labels[key].fingerprint, recipe.to_dict(), fill, min_area))
-        for key in _style_keys(images, labels, painted, params, preprocess)
+        for key in _style_keys(images, labels, painted, recipe, params)
     }
 
 
-def _style_recipe(params: PreprocessParams) -> Preparation:
+def _style_recipe(preparation: dict[str, Any]) -> Preparation:
     """Recipe of the training images, for images whose channels were chosen before."""
-    return replace(params.preparation(), channels=None)
+    return replace(Preparation.from_dict(preparation), channels=None)
+
+
+def _as_predicted(recipe: Preparation, image: np.ndarray, labels: np.ndarray) -> Preparation:
+    """Recipe by which `predict` would show an image to a model that knows bright nuclei."""
+    gray = recipe.select(image)
+    if gray.ndim > 2:  # noqa: PLR2004 - models of colour see colour
+        return recipe
+    dark = is_dark(gray, labels) if (labels > 0).any() else may_absorb(gray)
+    return replace(recipe, white=white_level(image, gray)) if dark else recipe
 
 
 def _style_scale(labels: np.ndarray, recipe: Preparation, key: str) -> float:
@@ -137,16 +160,16 @@ def _style_scale(labels: np.ndarray, recipe: Preparation, key: str) -> float:
 
 
 def _style_keys(
-    images: Partitions, labels: Partitions, painted: pd.DataFrame, params: AugmentParams, preprocess: PreprocessParams
+    images: Partitions, labels: Partitions, painted: pd.DataFrame, recipe: Preparation, params: AugmentParams
 ) -> list[str]:
     """Ids of the synthetic pairs to use."""
     if not params.style.use:
         return []
-    rescale = preprocess.rescale.name
+    rescale = recipe.rescale["name"]
     if rescale not in ("none", "diameter"):
         raise KaryosegError(
             f"preprocess.rescale: is {rescale}, which synthetic images do not have; needed with augment.style.use: "
-            f"none or diameter. Change it."
+            f"none or diameter. Change it and run preprocess again."
         )
     keys = sorted(images)
     if not keys:

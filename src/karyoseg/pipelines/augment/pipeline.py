@@ -11,7 +11,7 @@ from .nodes import build_policy, draw_contact_sheet, prepare_style_images, prepa
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
     """Write the augmentation policy, show what it does, and prepare synthetic images if they are to be used."""
-    style = ["synthetic_images", "synthetic_labels", "synthetic_images_table", "params:augment", "params:preprocess"]
+    style = ["synthetic_images", "synthetic_labels", "synthetic_images_table", "preparation", "params:augment"]
     return Pipeline(
         [
             Node(build_policy, "params:augment", "augmentation_policy", name="build_policy"),
@@ -22,6 +22,11 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 name="draw_contact_sheet",
             ),
             Node(prepare_style_images, style, "prepared_style_images", name="prepare_style_images"),
-            Node(prepare_style_labels, style, "prepared_style_labels", name="prepare_style_labels"),
+            Node(
+                prepare_style_labels,
+                [*style, "params:preprocess"],
+                "prepared_style_labels",
+                name="prepare_style_labels",
+            ),
         ]
     )

@@ -21,6 +21,11 @@ from karyoseg.params.download import DatasetParams
 logger = logging.getLogger(__name__)
 
 Partitions = dict[str, Lazy[np.ndarray]]
+#: What the messages of core.io speak of; models are fetched as well, and have none of these.
+_PARAMETERS = (
+    "Parameters: dataset.url is the address, or a path on this disk; dataset.sha256 the checksum, without which any "
+    "file is trusted; dataset.directory the folder of downloads; dataset.max_files and dataset.max_gigabytes limits."
+)
 DECODER = 1
 """Raise it when the same files decode to other arrays, so that stored samples are written anew."""
 
@@ -38,16 +43,19 @@ def fetch_dataset(params: DatasetParams) -> dict[str, str]:
     if params.layout == "sample":  # written anew each time: it takes seconds, and the same bytes are not unpacked again
         url = str(params.directory / "sample.zip")
         write_sample(Path(url), **params.sample.model_dump())
-    fetched = fetch(url, params.directory, params.sha256, params.retries, timeout=params.timeout)
-    folder = fetched.path
-    if not folder.is_dir():
-        folder = extract(
-            fetched.path,
-            params.directory / cache_name(url).partition(".")[0],
-            sha256=fetched.sha256,
-            max_files=params.max_files,
-            max_bytes=int(params.max_gigabytes * 1e9),
-        )
+    try:
+        fetched = fetch(url, params.directory, params.sha256, params.retries, timeout=params.timeout)
+        folder = fetched.path
+        if not folder.is_dir():
+            folder = extract(
+                fetched.path,
+                params.directory / cache_name(url).partition(".")[0],
+                sha256=fetched.sha256,
+                max_files=params.max_files,
+                max_bytes=int(params.max_gigabytes * 1e9),
+            )
+    except KaryosegError as error:
+        raise KaryosegError(f"{error}\n{_PARAMETERS}") from error
     return {"url": fetched.url, "path": folder.as_posix(), "sha256": fetched.sha256, "layout": params.layout}
 
 

@@ -15,9 +15,8 @@ from karyoseg.core.metrics import ap_curve, class_scores, image_scores, score_im
 from karyoseg.core.preparation import Preparation
 from karyoseg.core.progress import Progress
 from karyoseg.core.threads import PIXELS_SEEN, map_completed, n_threads
-from karyoseg.models.base import Segmenter
+from karyoseg.models.base import PREDICTION_VERSION, Segmenter
 from karyoseg.params.evaluate import EvaluateParams
-from karyoseg.params.preprocess import PreprocessParams
 
 logger = logging.getLogger(__name__)
 Partitions = dict[str, Lazy[np.ndarray]]
@@ -44,17 +43,16 @@ def predict_split(
     primary_images: Partitions,
     primary_manifest: pd.DataFrame,
     splits: pd.DataFrame,
+    preparation: dict[str, Any],
     params: EvaluateParams,
-    preprocess: PreprocessParams,
 ) -> Partitions:
     """Segment the samples of one split, the test split by default.
 
-    In: the model and the prepared images.
+    In: the model, the prepared images, and how they were prepared.
     Out: one label image per sample on the grid of the image as published, so
     that it can be compared with the labels as published.
     """
-    if params.model:
-        _check_preparation(model, preprocess)
+    _check_preparation(model, Preparation.from_dict(preparation))
     rows = _rows_of_split(primary_manifest, splits, params.split)
     thresholds = {"prob_thresh": params.prob_thresh, "nms_thresh": params.nms_thresh}
     runs_in = model.use(params.engine, params.precision)
@@ -69,22 +67,22 @@ def predict_split(
         grid = {"out_shape": (int(row["height"]), int(row["width"])), "scale": float(row["scale"])}
         predictions[key] = Lazy(
             partial(_predict, model, image, **grid, **thresholds),
-            fingerprint(model.fingerprint, runs_in, image.fingerprint, grid, thresholds),
+            fingerprint(model.fingerprint, runs_in, PREDICTION_VERSION, image.fingerprint, grid, thresholds),
         )
     problems.raise_if_any(f"evaluate: samples of the {params.split} split cannot be predicted")
     return predictions
 
 
-def _check_preparation(model: Segmenter, preprocess: PreprocessParams) -> None:
-    """Refuse a model from elsewhere that learnt from images prepared in another way: its scores would be wrong."""
+def _check_preparation(model: Segmenter, have: Preparation) -> None:
+    """Refuse a model that learnt from images prepared in another way: its scores would be wrong."""
     known = model.describe()["training"].get("preparation")
-    wanted, have = known and Preparation.from_dict(known), preprocess.preparation()
+    wanted = known and Preparation.from_dict(known)
     if wanted and wanted != have:
         fields = [name for name in vars(have) if getattr(wanted, name) != getattr(have, name)]
+        found, needed = (", ".join(f"{n}={getattr(recipe, n)}" for n in fields) for recipe in (have, wanted))
         raise KaryosegError(
-            f"evaluate.model: the images are prepared with {', '.join(f'{n}={getattr(have, n)}' for n in fields)}; "
-            f"needed: {', '.join(f'{n}={getattr(wanted, n)}' for n in fields)}, as for this model. Set it in "
-            f"preprocess and run preprocess again."
+            f"evaluate: the images in 03_primary are prepared with {found}; needed: {needed}, as for this model. "
+            f"Set it in preprocess and run preprocess again, or train a model on the images as they are."
         )
 
 

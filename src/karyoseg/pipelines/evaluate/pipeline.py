@@ -15,7 +15,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
         [
             Node(
                 predict_split,
-                ["model", "primary_images", "primary_manifest", "splits", "params:evaluate", "params:preprocess"],
+                ["model", "primary_images", "primary_manifest", "splits", "preparation", "params:evaluate"],
                 "test_labels_pred",
                 name="predict_split",
             ),

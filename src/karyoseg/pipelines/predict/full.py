@@ -11,6 +11,7 @@ import fsspec
 import numpy as np
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.io.image_files import ImageError
 from karyoseg.core.io.inputs import InputImage
 from karyoseg.core.io.storage import storage_errors
 from karyoseg.core.postprocessing.combine import PostProcessing, combine
@@ -19,6 +20,7 @@ from karyoseg.models.base import Segmenter
 from karyoseg.models.two_scales import open_foreground, segment_at_two_scales
 from karyoseg.models.unet import ForegroundModel
 from karyoseg.params.predict import PredictParams
+from karyoseg.pipelines.predict.large import why_in_blocks
 
 logger = logging.getLogger(__name__)
 
@@ -126,22 +128,27 @@ class FullMode:
         return combine(found.first, found.second, found.foreground, self.postprocessing), found.scale, found.recipe
 
 
-def refuse_large(source: InputImage) -> NoReturn:
+def refuse_large(params: PredictParams, source: InputImage) -> NoReturn:
     """Raise: an image that is predicted in blocks cannot be predicted in full mode.
 
     Parameters
     ----------
+    params : PredictParams
+        All parameters.
     source : InputImage
         The image.
 
     Raises
     ------
-    KaryosegError
+    ImageError
         Always.
     """
-    raise KaryosegError(
-        f"{source.path}: is so large that it is predicted in blocks, which the full mode cannot; needed: an image "
-        "below predict.blocks.above_megapixels. Predict it alone, with predict.mode=fast."
+    reason, advice = why_in_blocks(params, source)
+    raise ImageError(
+        source.path,
+        f"{reason}, so it is predicted in blocks, which the full mode cannot",
+        "an image that is predicted as a whole",
+        f"{advice}, or predict it alone, with predict.mode=fast.",
     )
 
 

@@ -4,28 +4,54 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
-from karyoseg.core.blocks.grid import BlockGrid, choose_size
+from karyoseg.core.blocks.grid import BlockGrid, Objects, choose_size
 from karyoseg.core.blocks.run import LargePrediction
 from karyoseg.core.blocks.tasks import BlockJob, find_around
 from karyoseg.core.blocks.windows import WindowPreparation
 from karyoseg.core.io.image_files import ImageError, is_url
 from karyoseg.core.io.inputs import InputImage
 from karyoseg.core.io.label_store import CHUNK
-from karyoseg.core.io.large_images import open_large
-from karyoseg.core.preparation import ImageFacts
+from karyoseg.core.io.large_images import ZARR_SUFFIX, open_large
 from karyoseg.core.runs.privacy import public_url
-from karyoseg.core.scale_check import centred_in, check_scale, check_windows
+from karyoseg.core.scale_check import centred_in, check_windows
+from karyoseg.core.scale_search import right_scale
 from karyoseg.core.size import polygon_diameters
 from karyoseg.models.base import Segmenter
 from karyoseg.models.shared import SharedModel
+from karyoseg.models.whole_image import preparing
 from karyoseg.params.predict import BlockParams, PredictParams
+from karyoseg.pipelines.predict.facts import image_facts, result_info
 
 _LEAST_OVERLAP = 128  # px that the network sees
 _NUCLEI = 4  # typical ones side by side, if that is more
+
+
+def why_in_blocks(params: PredictParams, image_file: InputImage) -> tuple[str, str]:
+    """Say why an image is predicted in blocks.
+
+    Parameters
+    ----------
+    params : PredictParams
+        All parameters.
+    image_file : InputImage
+        A large image.
+
+    Returns
+    -------
+    reason : str
+        Goes on after its name.
+    advice : str
+        What makes it be predicted as a whole.
+    """
+    if image_file.path.rstrip("/").lower().endswith(ZARR_SUFFIX):
+        return "is a Zarr store", "Save it as TIFF"
+    return (
+        f"has more than {params.blocks.above_megapixels:g} million pixels",
+        "Raise predict.blocks.above_megapixels if there is memory for it",
+    )
 
 
 def require_local_output(params: PredictParams, image_file: InputImage) -> None:
@@ -44,9 +70,10 @@ def require_local_output(params: PredictParams, image_file: InputImage) -> None:
         If results go to a URL.
     """
     if is_url(params.output):
+        reason, _ = why_in_blocks(params, image_file)
         raise ImageError(
             image_file.path,
-            f"is so large that it is predicted in blocks, and predict.output is {public_url(params.output)}",
+            f"{reason}, so it is predicted in blocks, and predict.output is {public_url(params.output)}",
             "a folder of a file system",
             "Predict it into such a folder and upload that.",
         )
@@ -77,45 +104,42 @@ def plan_large(model: SharedModel, params: PredictParams, image_file: InputImage
     require_local_output(params, image_file)
     source = image_file.path
     image, segmenter = open_large(source, params.axes), model()
-    pixel_size = params.pixel_size_um or image.pixel_size_um
-    facts = ImageFacts(source, params.magnification, pixel_size, params.diameter_px, params.contrast)
+    facts = image_facts(params, source, image.pixel_size_um)
     channels = params.channels if params.channels is not None else segmenter.preparation.channels
     # Scale and intensity range are decided from a sample, which is the whole image if that is small.
     sample = image.sample(channels)
     picked = None if channels is None else range(len(channels))
-    chosen = {"auto": None, "none": 1.0}.get(params.scale) if isinstance(params.scale, str) else params.scale
-    plan = segmenter.plan(sample, facts=facts, scale=chosen, channels=picked)
+    plan = segmenter.plan(sample, facts=facts, scale=params.fixed_scale, channels=picked)
     recipe, scale = plan.recipe, plan.scale
+    thresholds = {"prob_thresh": params.prob_thresh, "nms_thresh": params.nms_thresh}
 
     @cache
     def job_at(scale: float) -> BlockJob:
         preparation = WindowPreparation.decide(sample, image.shape, recipe, scale)
         return BlockJob(
-            source,
-            params.axes,
-            params.channels,
-            channels,
-            model,
-            preparation,
-            _grid(preparation, segmenter, params.blocks, scale),
-            {"prob_thresh": params.prob_thresh, "nms_thresh": params.nms_thresh},
-            pixel_size,
-            params.min_area,
-            Path(),
+            source=source,
+            axes=params.axes,
+            channels=params.channels,
+            network_channels=channels,
+            open_model=model,
+            preparation=preparation,
+            grid=_grid(preparation, segmenter, params.blocks, scale),
+            thresholds=thresholds,
+            pixel_size_um=facts.pixel_size_um,
+            min_area=params.min_area,
+            stamp=image_file.stamp,
         )
 
+    def find(seen: np.ndarray, scale: float) -> Objects:
+        whole = (slice(0, seen.shape[0]), slice(0, seen.shape[1]))
+        return segmenter.find(seen, origin=(0, 0), valid=whole, factor=(1 / scale, 1 / scale), **thresholds)
+
     if plan.estimated and recipe.rescale["name"] == "diameter":
-        scale = check_scale(lambda scale: _diameters(job_at(scale)), scale, float(recipe.rescale["target"]))
+        target = float(recipe.rescale["target"])
+        with preparing(recipe, sample, source) as prepare:
+            scale = right_scale(lambda scale: _diameters(job_at(scale)), prepare, find, scale, target)
     job = job_at(scale)
-    info = {
-        "source": public_url(source),
-        "model": public_url(params.model),
-        "scale": scale,
-        "pixel_size_um": pixel_size,
-        "optical_density": recipe.white is not None,
-        "merged_channels": image.has_stains and recipe.mixes_channels,
-        "blocks": len(job.grid),
-    }
+    info = result_info(params, facts, recipe, scale, has_stains=image.has_stains) | {"blocks": len(job.grid)}
     return LargePrediction(job, params.cluster.model_dump(), params.blocks.overlap != "auto", info, params.overlay)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 
@@ -20,18 +21,18 @@ from karyoseg.core.lazy import Lazy, fingerprint
 from karyoseg.core.measure import measure_objects
 from karyoseg.core.normalise import select_channels
 from karyoseg.core.predicting import PredictionResult, read_input
-from karyoseg.core.preparation import ImageFacts
 from karyoseg.core.progress import Progress
 from karyoseg.core.runs.privacy import public_url
 from karyoseg.core.spooled_table import SpooledTable
 from karyoseg.core.threads import map_completed, n_threads
 from karyoseg.datasets.prediction_folder import PlannedPrediction, StoredPrediction
 from karyoseg.models import load_segmenter
-from karyoseg.models.base import Segmenter
+from karyoseg.models.base import PREDICTION_VERSION, Segmenter
 from karyoseg.models.shared import SharedModel
 from karyoseg.models.summary import summary
 from karyoseg.models.whole_image import segment_image
 from karyoseg.params.predict import PredictParams
+from karyoseg.pipelines.predict.facts import image_facts, result_info
 from karyoseg.pipelines.predict.full import FullMode, refuse_large
 from karyoseg.pipelines.predict.large import plan_large, require_local_output
 
@@ -39,7 +40,7 @@ Outcome = PredictionResult | LargePrediction | Problem
 
 logger = logging.getLogger(__name__)
 
-#: Parameters that change where results go or what happens to bad images, not the results.
+#: Not in the fingerprint of a result: they do not change it, or are in it in another form, as the model itself is.
 _NOT_RESULTS = {"input", "output", "model", "on_bad_image", "engine", "precision", "cluster", "mode", "full"}
 
 
@@ -50,7 +51,8 @@ def find_inputs(params: PredictParams) -> list[InputImage]:
     Out: at least one image.
 
     Results of an earlier run in the same folder are not taken for images. All
-    images that cannot be segmented are reported together, before the first is.
+    images that cannot be segmented are reported together, before the first is:
+    those that cannot be read, and those that the model cannot take.
     """
     if params.input is None:
         raise KaryosegError(
@@ -60,7 +62,8 @@ def find_inputs(params: PredictParams) -> list[InputImage]:
     images = find_images(params.input, exclude=params.output)
     problems = Problems()
     if params.on_bad_image == "stop":
-        checked = map_completed(partial(_find_problems, params=params), images, n_threads())
+        check = partial(_find_problems, load_segmenter(params.model), params)
+        checked = map_completed(check, images, n_threads())
         found = list(chain(*Progress(checked, total=len(images), desc="checking images", unit="image")))
         problems.extend(sorted(found, key=lambda problem: problem.where))
     problems.raise_if_any("Some images cannot be predicted; predict.on_bad_image=skip predicts the others")
@@ -88,20 +91,21 @@ def predict_images(inputs: list[InputImage], params: PredictParams) -> dict[str,
         prob_thresh=params.prob_thresh,
         nms_thresh=params.nms_thresh,
         scale=params.scale,
+        diameter=params.diameter_px,
+        second_scale=params.full.second_scale if params.mode == "full" else None,
     )
     logger.info("%s", line)
     options = params.model_dump(mode="json", exclude=_NOT_RESULTS)
     full = FullMode.open(params, segmenter) if params.mode == "full" else None
     if full:
         options |= {"full": full.identity}
-    engine, precision = runs_in.split()
     segment = partial(_segment, segmenter, params, full)
-    in_blocks = partial(plan_large, SharedModel(params.model, engine, precision), params)
-    segment_large = refuse_large if full else in_blocks
+    in_blocks = partial(plan_large, SharedModel.of(segmenter, params.model, runs_in), params)
+    segment_large = partial(refuse_large, params) if full else in_blocks
     return {
         image.stem: PlannedPrediction(
             partial(_predict_one, segment, segment_large, image, params),
-            fingerprint(image.path, image.stamp, segmenter.fingerprint, runs_in, options),
+            fingerprint(image.path, image.stamp, segmenter.fingerprint, runs_in, PREDICTION_VERSION, options),
             public_url(image.path),
         )
         for image in inputs
@@ -150,15 +154,20 @@ def _is_large(source: InputImage, params: PredictParams) -> bool:
     return is_large(source.path, params.blocks.above_megapixels)
 
 
-def _check(source: InputImage, params: PredictParams) -> None:
-    """Raise if an image cannot be read; of a large one only a corner is."""
+def _check(segmenter: Segmenter, params: PredictParams, source: InputImage) -> None:
+    """Raise if an image cannot be read, of a large one a corner, or if the model cannot take it."""
     if _is_large(source, params):
         if params.mode == "full":
-            refuse_large(source)
+            refuse_large(params, source)
         require_local_output(params, source)
-        open_large(source.path, params.axes).read((slice(0, 1), slice(0, 1)), params.channels)
+        large = open_large(source.path, params.axes)
+        corner, pixel_size = large.read((slice(0, 2), slice(0, 2))), large.pixel_size_um
     else:
-        select_channels(read_input(source.path, params.axes).array, params.channels, "keep", where=source.path)
+        file = read_input(source.path, params.axes)
+        corner, pixel_size = file.array[:2, :2], file.pixel_size_um
+    # Whether nuclei are dark is not to be asked of the network yet.
+    facts = replace(image_facts(params, source.path, pixel_size), contrast="bright")
+    segmenter.plan(corner, facts=facts, scale=params.fixed_scale, channels=params.channels)
 
 
 def _predict_one(
@@ -181,18 +190,16 @@ def _segment(
     segmenter: Segmenter, params: PredictParams, full: FullMode | None, source: InputImage
 ) -> PredictionResult:
     file = read_input(source.path, params.axes)
-    pixel_size = params.pixel_size_um or file.pixel_size_um
     image = select_channels(file.array, params.channels, "keep", where=source.path)
-    facts = ImageFacts(source.path, params.magnification, pixel_size, params.diameter_px, params.contrast)
-    wanted = {"auto": None, "none": 1.0}.get(params.scale) if isinstance(params.scale, str) else params.scale
+    facts = image_facts(params, source.path, file.pixel_size_um)
     if full:
-        labels, scale, recipe = full.segment(segmenter, file.array, params, facts=facts, scale=wanted)
+        labels, scale, recipe = full.segment(segmenter, file.array, params, facts=facts, scale=params.fixed_scale)
     else:
         found, recipe = segment_image(
             segmenter,
             file.array,
             facts=facts,
-            scale=wanted,
+            scale=params.fixed_scale,
             channels=params.channels,
             prob_thresh=params.prob_thresh,
             nms_thresh=params.nms_thresh,
@@ -200,20 +207,14 @@ def _segment(
         labels, scale = found.labels, found.scale
     if params.min_area:
         labels = relabel(remove_small(labels, params.min_area))
-    origin = {"source": public_url(source.path), "model": public_url(params.model)}
-    info = origin | {
-        "scale": scale,
-        "pixel_size_um": pixel_size,
-        "optical_density": recipe.white is not None,
-        "merged_channels": file.has_stains and recipe.mixes_channels,
-    }
-    table = measure_objects(labels, image, pixel_size)
-    return PredictionResult(labels, image, table, pixel_size, info, params.overlay)
+    info = result_info(params, facts, recipe, scale, has_stains=file.has_stains)
+    table = measure_objects(labels, image, facts.pixel_size_um)
+    return PredictionResult(labels, image, table, facts.pixel_size_um, info, params.overlay)
 
 
-def _find_problems(source: InputImage, params: PredictParams) -> list[Problem]:
+def _find_problems(segmenter: Segmenter, params: PredictParams, source: InputImage) -> list[Problem]:
     try:
-        _check(source, params)
+        _check(segmenter, params, source)
     except StorageError:  # would be the same for every image
         raise
     except KaryosegError as error:
@@ -224,4 +225,5 @@ def _find_problems(source: InputImage, params: PredictParams) -> list[Problem]:
 def _problem(source: InputImage, error: KaryosegError) -> Problem:
     if isinstance(error, ImageError):
         return error.problem
-    return Problem(source.path, str(error), "an image this model can segment", "See the message.")
+    found = str(error).removeprefix(f"{source.path}: ")
+    return Problem(source.path, found, "an image this model can segment", "See the message.")

@@ -12,7 +12,7 @@ import pandas as pd
 from karyoseg.core.errors import KaryosegError, Problems
 from karyoseg.core.labels import clean_labels
 from karyoseg.core.lazy import Lazy, fingerprint
-from karyoseg.core.preparation import ImageFacts, Preparation, scale_from_estimate
+from karyoseg.core.preparation import VERSION, ImageFacts, Preparation, scale_from_estimate
 from karyoseg.core.progress import Progress
 from karyoseg.core.size import median_diameter
 from karyoseg.core.splits import EXCLUDED, TRAIN, make_splits
@@ -43,11 +43,12 @@ def measure_samples(
     images: Partitions,
     labels: Partitions,
     params: PreprocessParams,
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Measure nucleus sizes and decide by how much each sample is scaled.
 
     In: images, labels and splits.
-    Out: the manifest with diameter and scale.
+    Out: the manifest with diameter and scale; and the recipe of the
+    preparation, which models keep that learn from these samples.
 
     Test images are measured as in prediction, without their labels. All samples
     that cannot be prepared are reported together.
@@ -67,7 +68,7 @@ def measure_samples(
         except KaryosegError as error:
             problems.add(key, str(error), "a sample that can be prepared", "Mend or remove it.")
     problems.raise_if_any("preprocess: samples cannot be prepared")
-    return _with_consistent_channels(pd.DataFrame(rows))
+    return _with_consistent_channels(pd.DataFrame(rows)), recipe.to_dict()
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -119,7 +120,7 @@ def prepare_images(manifest: pd.DataFrame, images: Partitions, params: Preproces
         return recipe.apply(images[key](), scale, where=key)
 
     return {
-        key: Lazy(partial(prepare, key, scale), fingerprint(images[key].fingerprint, recipe.to_dict(), scale))
+        key: Lazy(partial(prepare, key, scale), fingerprint(images[key].fingerprint, recipe.to_dict(), VERSION, scale))
         for key, scale in _scales(manifest)
     }
 

@@ -17,7 +17,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             Node(
                 measure_samples,
                 ["manifest", "splits", "intermediate_images", "intermediate_labels", "params:preprocess"],
-                "primary_manifest",
+                ["primary_manifest", "preparation"],
                 name="measure_samples",
             ),
             Node(

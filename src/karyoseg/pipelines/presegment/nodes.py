@@ -24,7 +24,7 @@ from karyoseg.core.progress import Progress
 from karyoseg.core.runs.privacy import public_url
 from karyoseg.core.threads import map_completed, n_threads
 from karyoseg.models import load_segmenter
-from karyoseg.models.base import Segmenter
+from karyoseg.models.base import PREDICTION_VERSION, Segmenter
 from karyoseg.models.whole_image import segment_image
 from karyoseg.params.presegment import PresegmentParams
 
@@ -108,7 +108,7 @@ def label_images(images: Partitions, params: PresegmentParams) -> Partitions:
     return {
         key: Lazy(
             partial(_label, image, segmenter, params),
-            fingerprint(image.fingerprint, segmenter.fingerprint, runs_in, _VERSION, *options),
+            fingerprint(image.fingerprint, segmenter.fingerprint, runs_in, _VERSION, PREDICTION_VERSION, *options),
         )
         for key, image in images.items()
     }

@@ -16,7 +16,6 @@ from karyoseg.core.runs.provenance import dvc_state, git_state
 from karyoseg.core.splits import TRAIN, VALIDATION
 from karyoseg.models.base import LabelledSamples, Segmenter
 from karyoseg.models.stardist import StarDistSegmenter
-from karyoseg.params.preprocess import PreprocessParams
 from karyoseg.params.train import TrainParams
 
 Partitions = dict[str, Lazy[np.ndarray]]
@@ -35,13 +34,14 @@ def train_model(
     policy: dict[str, Any],
     style_images: Partitions,
     style_labels: Partitions,
-    preprocess: PreprocessParams,
+    preparation: dict[str, Any],
     params: TrainParams,
 ) -> tuple[Segmenter, pd.DataFrame]:
     """Train on the train split; choose the best weights and the thresholds on the val split.
 
-    In: prepared samples, splits, the augmentation policy, the training
-    parameters, and synthetic samples if the policy asks for them.
+    In: prepared samples and how they were prepared, splits, the augmentation
+    policy, the training parameters, and synthetic samples if the policy asks
+    for them.
     Out: the model, with thresholds and everything needed to prepare new images
     as these were; and losses by epoch.
 
@@ -53,8 +53,8 @@ def train_model(
     here = Path.cwd()
     origin = {"git": git_state(here), "dvc": dvc_state(here)}  # before the training: it may take long
     train, counts = training_samples(images, labels, splits, policy, style_images, style_labels)
-    facts = {"preparation": preprocess.preparation().to_dict(), "provenance": origin} | counts
-    segmenter = StarDistSegmenter(Path(params.workspace) / params.name, facts)
+    facts = {"preparation": preparation, "provenance": origin} | counts
+    segmenter = StarDistSegmenter(Path(params.workspace), facts)
     config = params.config2d(n_channels=int(manifest["prepared_channels"].iloc[0]))
     history = segmenter.fit(
         train,

@@ -11,7 +11,6 @@ import pandas as pd
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.splits import VALIDATION
 from karyoseg.models.unet import ForegroundModel
-from karyoseg.params.preprocess import PreprocessParams
 from karyoseg.params.train_foreground import TrainForegroundParams
 from karyoseg.pipelines.train.nodes import select_samples, training_samples
 
@@ -27,13 +26,14 @@ def train_foreground(
     policy: dict[str, Any],
     style_images: Partitions,
     style_labels: Partitions,
-    preprocess: PreprocessParams,
+    preparation: dict[str, Any],
     params: TrainForegroundParams,
 ) -> tuple[ForegroundModel, pd.DataFrame]:
     """Train U-Nets that map how likely each pixel is part of a nucleus.
 
-    In: prepared samples, splits, the augmentation policy, the training
-    parameters, and synthetic samples if the policy asks for them.
+    In: prepared samples and how they were prepared, splits, the augmentation
+    policy, the training parameters, and synthetic samples if the policy asks
+    for them.
     Out: the model, with what is needed to prepare new images as these were; and
     losses by network and epoch.
 
@@ -51,9 +51,7 @@ def train_foreground(
         "test_time": params.test_time,
     }
     train, counts = training_samples(images, labels, splits, policy, style_images, style_labels)
-    model = ForegroundModel(
-        Path(params.workspace) / params.name, config, {"preparation": preprocess.preparation().to_dict()} | counts
-    )
+    model = ForegroundModel(Path(params.workspace), config, {"preparation": preparation} | counts)
     history = model.fit(
         train,
         select_samples(images, labels, splits, VALIDATION),

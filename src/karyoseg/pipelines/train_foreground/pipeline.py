@@ -23,7 +23,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "policy": "augmentation_policy",
                     "style_images": "prepared_style_images",
                     "style_labels": "prepared_style_labels",
-                    "preprocess": "params:preprocess",
+                    "preparation": "preparation",
                     "params": "params:train_foreground",
                 },
                 ["foreground_model", "foreground_history"],

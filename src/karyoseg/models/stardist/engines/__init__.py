@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.runs.hardware import nvidia_gpus
 from karyoseg.models.quiet import import_tensorflow
-from karyoseg.models.stardist.architecture import Geometry
+from karyoseg.models.stardist.architecture import Geometry, read_config
 
 # With this package OpenVINO asks for consent in the terminal and reports imports to its maker; without it, it is quiet.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -97,7 +95,7 @@ def choose(folder: Path, engine: str = "auto", precision: str = "auto") -> Choic
         )
     from karyoseg.models.stardist.engines.layers import unsupported
 
-    reason = unsupported(_config(folder))
+    reason = unsupported(read_config(folder))
     if reason and engine == "auto" and precision in ("auto", "f32"):
         return Choice("keras", "f32", reason)
     if reason:
@@ -171,21 +169,16 @@ def open_engine(folder: Path, choice: Choice) -> Engine:
     if choice.engine == "openvino":
         from karyoseg.models.stardist.engines.openvino import OpenVinoEngine
 
-        return OpenVinoEngine(folder, _config(folder), choice.precision)
+        return OpenVinoEngine(folder, read_config(folder), choice.precision)
     if choice.engine == "onnxruntime":
         from karyoseg.models.stardist.engines.onnxruntime import OnnxRuntimeEngine
 
-        return OnnxRuntimeEngine(folder, _config(folder))
+        return OnnxRuntimeEngine(folder, read_config(folder))
     import_tensorflow()
     from karyoseg.models.stardist.engines.keras import KerasEngine
     from karyoseg.models.stardist.network import open_folder
 
     return KerasEngine(open_folder(folder))
-
-
-def _config(folder: Path) -> Mapping[str, Any]:
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    return config
 
 
 def _has_gpu() -> bool:

@@ -17,21 +17,18 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import openvino as ov
-import pandas as pd
 from openvino import opset13 as ops
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.io.files import replacing
-from karyoseg.core.matching import count_matches, find_overlap
-from karyoseg.core.metrics import AP_THRESHOLDS
+from karyoseg.core.metrics import AP_THRESHOLDS, match_table, pooled_ap
 from karyoseg.core.progress import Progress
 from karyoseg.core.size import resize_image
 from karyoseg.models.base import LabelledSamples
-from karyoseg.models.stardist.architecture import Geometry, read_thresholds, read_weights
+from karyoseg.models.stardist.architecture import CONFIG, WEIGHTS, Geometry, read_config, read_thresholds, read_weights
 from karyoseg.models.stardist.engines.layers import unsupported
 from karyoseg.models.stardist.engines.openvino import OpenVinoEngine, build_graph
 from karyoseg.models.stardist.folder import INT8
@@ -138,11 +135,11 @@ def quantise(folder: Path, samples: LabelledSamples) -> Cost:
         raise KaryosegError(f"{folder}: cannot be written; needed: a model folder of your own. Copy it first.")
     if not samples.ids:
         raise KaryosegError(f"{folder}: no images to bring it to 8 bit on; needed: some, with labels.")
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    config = read_config(folder)
     if reason := unsupported(config):
         raise KaryosegError(f"{folder}: cannot run in OpenVINO, {reason}; needed: a network that OpenVINO can run.")
     pieces = list(_pieces(samples, Geometry.from_config(config)))
-    graph = build_graph(config, read_weights(folder / "weights_best.h5"), str(folder))
+    graph = build_graph(config, read_weights(folder / WEIGHTS), str(folder))
     convolutions = [
         node.get_friendly_name() for node in graph.get_ordered_ops() if node.get_type_name() == _CONVOLUTION
     ]
@@ -223,13 +220,12 @@ def _scores(engine: OpenVinoEngine, folder: Path, samples: LabelledSamples, how:
         image, truth = samples.images[key](), samples.labels[key]()
         found = candidates(engine, image, thresholds["prob"])
         labels = suppress(found, nms_thresh=thresholds["nms"], shape=truth.shape, out_shape=truth.shape).labels
-        tables.append(count_matches(find_overlap(truth, labels), AP_THRESHOLDS))
-    sums = pd.concat(tables).groupby("threshold")[["tp", "fp", "fn"]].sum()
-    ap = sums["tp"] / sums.sum(axis=1).clip(lower=1)
+        tables.append(match_table(truth, labels, AP_THRESHOLDS))
+    ap = pooled_ap(tables)
     return round(float(ap.iloc[0]), 6), round(float(ap.mean()), 6)
 
 
 def _hash(folder: Path) -> str:
-    digest = hashlib.sha256(_FORM + (folder / "config.json").read_bytes())
-    digest.update((folder / "weights_best.h5").read_bytes())
+    digest = hashlib.sha256(_FORM + (folder / CONFIG).read_bytes())
+    digest.update((folder / WEIGHTS).read_bytes())
     return digest.hexdigest()[:32]

@@ -17,7 +17,7 @@ from joblib import cpu_count
 from onnx import helper, numpy_helper
 
 from karyoseg.core.threads import n_threads
-from karyoseg.models.stardist.architecture import Geometry, Weights, read_weights
+from karyoseg.models.stardist.architecture import WEIGHTS, Geometry, Weights, read_weights
 from karyoseg.models.stardist.engines.layers import lay
 
 _OPSET, _IR_VERSION = 17, 8  # of 2022: older runtimes read it too
@@ -50,7 +50,7 @@ class OnnxRuntimeEngine:
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # it is for inputs of one size
         options.log_severity_level = _QUIET
-        model = build_model(config, read_weights(folder / "weights_best.h5"), str(folder))
+        model = build_model(config, read_weights(folder / WEIGHTS), str(folder))
         self._session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )

@@ -18,7 +18,7 @@ from joblib import cpu_count
 from openvino import opset13 as ops
 
 from karyoseg.core.threads import n_threads
-from karyoseg.models.stardist.architecture import Geometry, Weights, read_weights
+from karyoseg.models.stardist.architecture import WEIGHTS, Geometry, Weights, read_weights
 from karyoseg.models.stardist.engines.layers import lay
 from karyoseg.models.stardist.folder import INT8
 
@@ -68,7 +68,7 @@ class OpenVinoEngine:
         if precision == "int8":
             graph, numbers = ov.Core().read_model(folder / INT8[0]), "bf16" if has_bfloat16() else "f32"
         else:
-            graph, numbers = build_graph(config, read_weights(folder / "weights_best.h5"), str(folder)), precision
+            graph, numbers = build_graph(config, read_weights(folder / WEIGHTS), str(folder)), precision
         compiled = ov.Core().compile_model(
             graph,
             "CPU",

@@ -21,7 +21,7 @@ from karyoseg.core.io.files import replacing
 from karyoseg.core.matching import count_matches, find_overlap
 from karyoseg.core.normalise import normalise
 from karyoseg.core.synthetic import SAMPLE_CLASSES, draw_scene, render_scene
-from karyoseg.models.stardist.architecture import Geometry, read_thresholds
+from karyoseg.models.stardist.architecture import CONFIG, WEIGHTS, Geometry, read_config, read_thresholds
 from karyoseg.models.stardist.engines import Choice, Engine, open_engine
 from karyoseg.models.stardist.instances import candidates, suppress
 from karyoseg.models.stardist.pretrained import cache_folder
@@ -79,12 +79,12 @@ def check(folder: Path) -> dict[str, Verdict]:
     dict of str to Verdict
         For ``f32`` and ``bf16``; on a processor without bfloat16 its verdict is that of its emulation.
     """
-    kept = cache_folder().parent / "parity" / f"{_key(folder)}.json"
+    kept = cache_folder() / "parity" / f"{_key(folder)}.json"
     try:
         return {precision: Verdict(**facts) for precision, facts in json.loads(kept.read_text()).items()}
     except (OSError, ValueError, TypeError):
         logger.info("First prediction with %s here: comparing OpenVINO with TensorFlow", folder)
-    image = probe(Geometry.from_config(json.loads((folder / "config.json").read_text())))
+    image = probe(Geometry.from_config(read_config(folder)))
     thresholds = read_thresholds(folder)
     reference = _outputs(open_engine(folder, Choice("keras", "f32", "")), image, thresholds)
     verdicts = {}
@@ -154,7 +154,7 @@ def _outputs(engine: Engine, image: np.ndarray, thresholds: Mapping[str, float])
 def _key(folder: Path) -> str:
     digest = hashlib.sha256(version("openvino").encode())
     digest.update(json.dumps(read_thresholds(folder)).encode())
-    for name in ("config.json", "weights_best.h5"):
+    for name in (CONFIG, WEIGHTS):
         digest.update((folder / name).read_bytes())
     return digest.hexdigest()[:32]
 
