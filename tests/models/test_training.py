@@ -311,6 +311,21 @@ def test_fine_tuning_starts_from_the_given_weights(fit: Fit, trained: Any, tmp_p
     assert model.training["hardware"]["processor"] == hardware()["processor"]
 
 
+@pytest.mark.parametrize("rescale", [{"name": "none"}, {"name": "diameter", "target": 9}])
+def test_fine_tuning_warns_of_images_prepared_in_another_way(
+    trained: Any,
+    samples: Callable,
+    options: Callable,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    rescale: dict[str, Any],
+) -> None:
+    init = {"name": "model", "path": str(trained.directory)}
+    model = StarDistSegmenter(tmp_path / "model", {"preparation": {"rescale": rescale}})
+    model.fit(samples(range(4)), samples(range(100, 102)), None, options(init=init, epochs=1, steps_per_epoch=1))
+    assert ("has learnt from images prepared with" in caplog.text) == (rescale["name"] != "none")
+
+
 def test_fine_tuning_refuses_a_model_that_does_not_fit(fit: Fit, samples: Callable, trained: Any) -> None:
     init = {"name": "model", "path": str(trained.directory)}
     colour = {"train": samples(range(2), n_channels=3), "validation": samples(range(2), n_channels=3)}

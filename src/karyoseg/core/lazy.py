@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 T = TypeVar("T")
 
 
@@ -38,6 +40,10 @@ class Lazy(Generic[T]):
 
     def __call__(self) -> T:
         return self.compute()
+
+
+#: Images or label images by sample id.
+Partitions = dict[str, Lazy[np.ndarray]]
 
 
 def fingerprint(*parts: Any) -> str:

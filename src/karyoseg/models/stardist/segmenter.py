@@ -15,11 +15,12 @@ import pandas as pd
 
 from karyoseg.core.blocks.grid import Objects
 from karyoseg.core.io.files import replace_text
-from karyoseg.core.preparation import ImageFacts, Plan, scaled
+from karyoseg.core.preparation import ImageFacts, Plan, Preparation, scaled
 from karyoseg.core.progress import Progress
 from karyoseg.core.size import resize_image
 from karyoseg.models.base import Augment, LabelledSamples, Prediction
 from karyoseg.models.quiet import import_tensorflow
+from karyoseg.models.resolve import model_folder
 from karyoseg.models.stardist.architecture import THRESHOLDS, Geometry
 from karyoseg.models.stardist.card import model_card
 from karyoseg.models.stardist.contrast import plan_contrast
@@ -260,11 +261,25 @@ class StarDistSegmenter(ModelFolder):
         import_tensorflow()
         from karyoseg.models.stardist import fitting
 
+        self._compare_with(options["init"])
         fitted = fitting.fit(self.directory, train, validation, augment, options)
         self._choice = self._engine = None  # of the weights before
         thresholds = fitted.search(self._validation_predictions(fitted.network, validation), options["nms_grid"])
         self._write(fitted.facts, fitted.history, thresholds)
         return fitted.history
+
+    def _compare_with(self, init: Mapping[str, Any]) -> None:
+        """Warn if the model that training starts from has learnt from images prepared in another way."""
+        if init["name"] != "model":
+            return
+        recipes = [model.training.get("preparation") for model in (ModelFolder.load(model_folder(init["path"])), self)]
+        theirs, ours = (recipe and Preparation.from_dict(recipe) for recipe in recipes)
+        if theirs and ours and theirs != ours:
+            logger.warning(
+                "%s has learnt from images prepared with %s, these are prepared with %s, so it has much to learn anew. "
+                "Unless that is meant, set `preprocess` as it was and run it again",
+                *(init["path"], theirs, ours),
+            )
 
     def _validation_predictions(self, network: StarDist2D, validation: LabelledSamples) -> Any:
         from karyoseg.models.stardist.engines.keras import KerasEngine

@@ -15,15 +15,13 @@ from karyoseg.core.absorption import is_dark, may_absorb, white_level
 from karyoseg.core.augmentation.warps import Window
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.labels import clean_labels
-from karyoseg.core.lazy import Lazy, fingerprint
+from karyoseg.core.lazy import Lazy, Partitions, fingerprint
 from karyoseg.core.plots import contact_sheet, random_window
 from karyoseg.core.preparation import VERSION, ImageFacts, Preparation
 from karyoseg.core.size import median_diameter
 from karyoseg.core.splits import TRAIN
 from karyoseg.params.augment import AugmentParams
 from karyoseg.params.preprocess import PreprocessParams
-
-Partitions = dict[str, Lazy[np.ndarray]]
 
 POLICY_VERSION = 1
 

@@ -13,14 +13,13 @@ from karyoseg.core.checks import inspect_source
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.io.archive import extract
 from karyoseg.core.io.fetch import cache_name, fetch
-from karyoseg.core.lazy import Lazy, fingerprint
+from karyoseg.core.lazy import Lazy, Partitions, fingerprint
 from karyoseg.core.sources import Source, SourceOptions, open_source
 from karyoseg.core.sources.sample import write_sample
 from karyoseg.params.download import DatasetParams
 
 logger = logging.getLogger(__name__)
 
-Partitions = dict[str, Lazy[np.ndarray]]
 #: What the messages of core.io speak of; models are fetched as well, and have none of these.
 _PARAMETERS = (
     "Parameters: dataset.url is the address, or a path on this disk; dataset.sha256 the checksum, without which any "

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from karyoseg.core.errors import KaryosegError, Problems
-from karyoseg.core.lazy import Lazy, fingerprint
+from karyoseg.core.lazy import Lazy, Partitions, fingerprint
 from karyoseg.core.metrics import ap_curve, class_scores, image_scores, score_image, summarise
 from karyoseg.core.preparation import Preparation
 from karyoseg.core.progress import Progress
@@ -19,7 +19,6 @@ from karyoseg.models.base import PREDICTION_VERSION, Segmenter
 from karyoseg.params.evaluate import EvaluateParams
 
 logger = logging.getLogger(__name__)
-Partitions = dict[str, Lazy[np.ndarray]]
 
 _NO_CLASS = "unclassified"
 _SHOWN = [

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.lazy import Lazy, fingerprint
+from karyoseg.core.lazy import Lazy, Partitions, fingerprint
 from karyoseg.core.mask_synthesis.compare import Comparison, compare_populations, comparison_figure
 from karyoseg.core.mask_synthesis.population import Population, measure_population
 from karyoseg.core.mask_synthesis.shapes import ShapeDatabase, collect_shapes
@@ -19,7 +19,6 @@ from karyoseg.core.progress import Progress
 from karyoseg.core.splits import TRAIN
 from karyoseg.params.mask_synthesis import MaskSynthesisParams
 
-Partitions = dict[str, Lazy[np.ndarray]]
 Populations = dict[str, Population]
 
 logger = logging.getLogger(__name__)

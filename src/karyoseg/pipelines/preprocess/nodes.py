@@ -11,7 +11,7 @@ import pandas as pd
 
 from karyoseg.core.errors import KaryosegError, Problems
 from karyoseg.core.labels import clean_labels
-from karyoseg.core.lazy import Lazy, fingerprint
+from karyoseg.core.lazy import Lazy, Partitions, fingerprint
 from karyoseg.core.preparation import VERSION, ImageFacts, Preparation, scale_from_estimate
 from karyoseg.core.progress import Progress
 from karyoseg.core.size import median_diameter
@@ -19,7 +19,6 @@ from karyoseg.core.splits import EXCLUDED, TRAIN, make_splits
 from karyoseg.params.preprocess import PreprocessParams
 
 logger = logging.getLogger(__name__)
-Partitions = dict[str, Lazy[np.ndarray]]
 
 
 def split_samples(manifest: pd.DataFrame, params: PreprocessParams) -> pd.DataFrame:

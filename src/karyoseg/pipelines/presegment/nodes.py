@@ -15,7 +15,7 @@ from karyoseg.core.io.inputs import InputImage, find_images
 from karyoseg.core.io.large_images import is_large
 from karyoseg.core.io.storage import StorageError
 from karyoseg.core.labels import fill_holes, relabel, remove_small
-from karyoseg.core.lazy import Lazy, fingerprint
+from karyoseg.core.lazy import Lazy, Partitions, fingerprint
 from karyoseg.core.normalise import select_channels
 from karyoseg.core.predicting import read_input
 from karyoseg.core.preparation import ImageFacts
@@ -27,8 +27,6 @@ from karyoseg.models import load_segmenter
 from karyoseg.models.base import PREDICTION_VERSION, Segmenter
 from karyoseg.models.whole_image import segment_image
 from karyoseg.params.presegment import PresegmentParams
-
-Partitions = dict[str, Lazy[np.ndarray]]
 
 logger = logging.getLogger(__name__)
 

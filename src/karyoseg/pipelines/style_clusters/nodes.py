@@ -9,15 +9,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.lazy import Lazy
+from karyoseg.core.lazy import Partitions
 from karyoseg.core.progress import Progress
 from karyoseg.core.style.features import FEATURES, part_features
 from karyoseg.core.style.figure import clusters_figure
 from karyoseg.core.style.styles_table import read_styles
 from karyoseg.core.threads import map_completed, n_threads
 from karyoseg.params.style_clusters import AutoClusters, StyleClustersParams
-
-Partitions = dict[str, Lazy[np.ndarray]]
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.lazy import Lazy, fingerprint
+from karyoseg.core.lazy import Lazy, Partitions, fingerprint
 from karyoseg.core.plots.transfer import TransferRow, transfer_sheet
 from karyoseg.core.previews import spread
 from karyoseg.core.progress import Progress
@@ -23,7 +23,6 @@ from karyoseg.params.style_transfer import StyleTransferParams
 
 logger = logging.getLogger(__name__)
 
-Partitions = dict[str, Lazy[np.ndarray]]
 
 _SHOWN = 3
 _VERSION = 2  # raised when the same generator paints other images

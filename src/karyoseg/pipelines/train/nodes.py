@@ -6,19 +6,16 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from karyoseg.core.augmentation.mixing import repeat_to_share
 from karyoseg.core.errors import KaryosegError, Problems
-from karyoseg.core.lazy import Lazy
+from karyoseg.core.lazy import Partitions
 from karyoseg.core.runs.provenance import dvc_state, git_state
 from karyoseg.core.splits import TRAIN, VALIDATION
 from karyoseg.models.base import LabelledSamples, Segmenter
 from karyoseg.models.stardist import StarDistSegmenter
 from karyoseg.params.train import TrainParams
-
-Partitions = dict[str, Lazy[np.ndarray]]
 
 logger = logging.getLogger(__name__)
 

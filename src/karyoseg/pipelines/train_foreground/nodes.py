@@ -5,16 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from karyoseg.core.lazy import Lazy
+from karyoseg.core.lazy import Partitions
 from karyoseg.core.splits import VALIDATION
 from karyoseg.models.unet import ForegroundModel
 from karyoseg.params.train_foreground import TrainForegroundParams
 from karyoseg.pipelines.train.nodes import select_samples, training_samples
-
-Partitions = dict[str, Lazy[np.ndarray]]
 
 
 def train_foreground(

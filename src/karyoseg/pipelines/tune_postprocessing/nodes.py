@@ -7,11 +7,10 @@ from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from karyoseg.core.errors import KaryosegError, Problems
-from karyoseg.core.lazy import Lazy
+from karyoseg.core.lazy import Partitions
 from karyoseg.core.postprocessing.search import Case, search
 from karyoseg.core.preparation import ImageFacts
 from karyoseg.core.progress import Progress
@@ -21,7 +20,6 @@ from karyoseg.models.two_scales import open_foreground, segment_at_two_scales
 from karyoseg.params.tune_postprocessing import TunePostprocessingParams
 
 logger = logging.getLogger(__name__)
-Partitions = dict[str, Lazy[np.ndarray]]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from karyoseg.core.errors import Problems
-from karyoseg.core.lazy import Lazy
+from karyoseg.core.lazy import Partitions
 from karyoseg.core.plots import ap_plot, case_panel, gallery, learning_curves, size_histogram
 from karyoseg.core.plots.canvas import shorten
 from karyoseg.core.progress import Progress
@@ -26,7 +26,6 @@ from karyoseg.core.report.tables import (
 from karyoseg.core.runs.provenance import package_versions
 from karyoseg.params.visualize import VisualizeParams
 
-Partitions = dict[str, Lazy[np.ndarray]]
 Drawing = tuple[str, Figure, str]  # file name, figure, caption
 
 
