@@ -176,7 +176,7 @@ def identity(options: dict[str, Any], donor: Any = None) -> str:
     ("change", "same"),
     [
         ({"epochs": 9}, True),
-        ({"workers": 4, "cache_gb": 3, "loggers": ["tensorboard"], "name": "other", "nms_grid": [0.1]}, True),
+        ({"workers": 4, "cache_gb": 3, "loggers": ["tensorboard"], "workspace": "other", "nms_grid": [0.1]}, True),
         ({"schedule": {"name": "cosine"}, "epochs": 9}, False),
         ({"learning_rate": 0.002}, False),
         ({"seed": 1}, False),
