@@ -13,6 +13,7 @@ from stardist.models import StarDist2D
 
 from karyoseg.models.stardist.precision import Precision, calculate_in, make_optimizer
 from karyoseg.models.training.epochs import run_epochs
+from karyoseg.models.training.normalisation import fuse_batch_normalisation
 from karyoseg.models.training.patches import PatchStream, Targets
 from karyoseg.models.training.workspace import Workspace
 
@@ -48,6 +49,7 @@ def run_training(
         One row per epoch: epoch, losses and metrics, learning_rate, seconds.
     """
     model = network.keras_model
+    fuse_batch_normalisation(model)
     calculate_in(model, precision)
     _compile(network, make_optimizer(options["learning_rate"], precision))
     model.jit_compile = options["xla"]
