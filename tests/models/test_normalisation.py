@@ -22,7 +22,7 @@ def pair() -> tuple[Any, Any]:
     """Keras' layer and the fused one in a network each, with the same random weights."""
     import keras
 
-    from karyoseg.models.training.normalisation import FusedBatchNormalization
+    from karyoseg.models.stardist.normalisation import FusedBatchNormalization
 
     plain, fused = make_network(keras.layers.BatchNormalization), make_network(FusedBatchNormalization)
     plain.set_weights([RNG.uniform(0.5, 2, weight.shape) for weight in plain.get_weights()])
@@ -74,7 +74,7 @@ def test_frozen_layers_keep_their_statistics(pair: tuple[Any, Any]):
 
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
 def test_16_bit_is_summed_in_32(dtype: str):
-    from karyoseg.models.training.normalisation import FusedBatchNormalization
+    from karyoseg.models.stardist.normalisation import FusedBatchNormalization
 
     images = RNG.normal(20, 1, (4, 64, 64, 3)).astype("float32")  # a 16-bit sum of 16384 such numbers is far off
     model = make_network(FusedBatchNormalization, dtype)
@@ -88,7 +88,7 @@ def test_16_bit_is_summed_in_32(dtype: str):
 def test_only_plain_normalisations_of_images_are_fused():
     import keras
 
-    from karyoseg.models.training.normalisation import FusedBatchNormalization, fuse_batch_normalisation
+    from karyoseg.models.stardist.normalisation import FusedBatchNormalization, fuse_batch_normalisation
 
     inputs = keras.Input((8, 8, 3))
     options = [{}, {"scale": False}, {"axis": 1}, {"center": False}]

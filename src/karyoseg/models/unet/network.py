@@ -9,8 +9,6 @@ import numpy as np
 from keras import layers, ops
 from scipy import ndimage as ndi
 
-from karyoseg.models.training.normalisation import FusedBatchNormalization
-
 _HIGH, _LOW = 235 / 255, 20 / 255  # what foreground and background should become
 _UNKNOWN = -1.0
 _TINY = 1e-7
@@ -57,7 +55,7 @@ def build_unet(n_channels: int, depth: int, filters: int) -> keras.Model:
 def _two_convolutions(x: Any, filters: int) -> Any:
     for _ in range(2):
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
-        x = layers.ReLU()(FusedBatchNormalization(momentum=0.9)(x))
+        x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
     return x
 
 

@@ -1,7 +1,7 @@
 """Batch normalisation in one operation of TensorFlow.
 
-Keras makes it of a dozen operations on 32-bit copies of the activations. On a processor that takes a third of a training
-step, more than the convolutions' forward pass.
+Keras makes it of a dozen operations on 32-bit copies of the activations, which takes a third of a training step on a
+processor.
 """
 
 from __future__ import annotations
