@@ -8,6 +8,7 @@ folder in which `download` has run in the environment.
 
 Arms differ in what is added to the fluorescence images, always with the same share of the training patches:
 
+    untrained   nothing, and nothing is learnt: the model that train.init names, as it is
     plain       nothing
     classical   fluorescence images inverted, with channels mixed at random
     style       what style transfer made, as optical density
@@ -25,6 +26,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shutil
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -47,14 +49,17 @@ from karyoseg.core.preparation import VERSION, ImageFacts
 from karyoseg.core.sources import Source, SourceOptions, open_source
 from karyoseg.core.splits import TRAIN
 from karyoseg.datasets import CSVDataset, SamplePartitions
+from karyoseg.models import model_folder
 from karyoseg.models.base import PREDICTION_VERSION
 from karyoseg.models.stardist import StarDistSegmenter
 from karyoseg.models.whole_image import segment_image
 
 logger = logging.getLogger("style transfer")
 
+UNTRAINED = "untrained"
 #: What each arm adds to the fluorescence images, and what is learnt from it if nuclei are dark (`augment.style.dark`).
 ARMS: dict[str, tuple[str | None, str]] = {
+    UNTRAINED: (None, "keep"),
     "plain": (None, "keep"),
     "classical": ("inverted", "keep"),
     "style": ("synthetic", "density"),
@@ -138,9 +143,22 @@ class Experiment(Workshop):
         style = {"use": added is not None, "share": self._share, "dark": dark}
         changed = {"augment": {**run.parameters.get("augment", {}), "style": style}}
         folder = self._project(self.output / run.folder, {**run.parameters, **changed}, self._prepared(run))
+        if run.variant == UNTRAINED:
+            return self._copy_start(folder, run)
         if added and not (folder / "trained").is_file():
             _store(folder / "data/05_model_input/style", self._pairs(added, run))
         self._once(folder, "trained", "--pipelines", "augment,train")
+        return folder
+
+    def _copy_start(self, folder: Path, run: Run) -> Path:
+        """Put the model that trainings start from where a trained one would be."""
+        init = run.parameters["train"].get("init", {})
+        if init.get("name") != "model":
+            raise SystemExit(
+                f"arm {UNTRAINED} needs a model to start from: --set 'train.init={{name: model, path: ...}}'"
+            )
+        name = yaml.safe_load((PROJECT / "conf" / self._env / "globals.yml").read_text())["model"]
+        shutil.copytree(model_folder(init["path"]), folder / "data/06_models" / name, dirs_exist_ok=True)
         return folder
 
     def style(self, run: Run) -> Path:
@@ -323,7 +341,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     option("--data", type=Path, default=Path("data"), help="data folder in which download has run in that environment")
     option("--env", default="bbbc038", help="environment with the fluorescence images and the recipe")
     option("--output", type=Path, default=Path("data/08_reporting/style_transfer"), help="folder for runs and tables")
-    option("--arms", nargs="+", choices=list(ARMS), default=["plain", "classical", "style", "true"])
+    option("--arms", nargs="+", choices=list(ARMS), default=["untrained", "classical", "style", "weak", "true"])
     option("--seeds", nargs="+", type=int, default=[42])
     option("--share", type=float, default=0.5, help="share of the training patches cut from what an arm adds")
     option("--set", nargs="+", default=[], metavar="NAME=VALUE", help="changed parameters, such as train.epochs=40")
