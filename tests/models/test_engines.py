@@ -17,11 +17,12 @@ import pytest
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.metrics import match_table
+from karyoseg.models.precision import has_bfloat16
 from karyoseg.models.stardist import StarDistSegmenter, engines
 from karyoseg.models.stardist.architecture import Geometry, grid_pools, read_weights
 from karyoseg.models.stardist.engines import Choice, choose, open_engine, parity
 from karyoseg.models.stardist.engines.layers import unsupported
-from karyoseg.models.stardist.engines.openvino import OpenVinoEngine, has_bfloat16
+from karyoseg.models.stardist.engines.openvino import OpenVinoEngine
 from karyoseg.models.stardist.instances import candidates
 
 SMALL = {"n_rays": 8, "grid": (2, 2), "unet_n_depth": 2, "unet_n_filter_base": 4, "net_conv_after_unet": 8}

@@ -39,7 +39,7 @@ def network(options: Callable[..., dict[str, Any]]) -> Any:
 
 @SIXTEEN_BIT
 def test_only_hidden_layers_change(network: Any, precision: str, dtype: str):
-    from karyoseg.models.stardist.precision import calculate_in
+    from karyoseg.models.precision import calculate_in
 
     model = network.keras_model
     before = [np.array(weight) for weight in model.get_weights()]
@@ -56,7 +56,7 @@ def test_only_hidden_layers_change(network: Any, precision: str, dtype: str):
 
 @SIXTEEN_BIT
 def test_results_are_near_and_then_32_bit_again(network: Any, precision: str, dtype: str):
-    from karyoseg.models.stardist.precision import calculate_in
+    from karyoseg.models.precision import calculate_in
 
     model = network.keras_model
     image = np.random.default_rng(0).random((1, 64, 64, 1), np.float32)
@@ -91,8 +91,24 @@ def test_training_in_16_bit_lowers_the_loss_and_says_so(
     assert model.training["precision"] == precision
 
 
+@SIXTEEN_BIT
+def test_outputs_and_weights_of_any_network_stay_32_bit(precision: str, dtype: str):
+    from karyoseg.models.precision import calculate_in
+    from karyoseg.models.unet.network import build_unet
+
+    network = build_unet(1, 2, 4)
+
+    calculate_in(network, precision)  # type: ignore[arg-type]
+
+    first, *hidden, last = network.layers
+    assert {layer.compute_dtype for layer in hidden} == {dtype}
+    assert first.compute_dtype == last.compute_dtype == "float32"
+    assert network(np.zeros((1, 8, 8, 1), np.float32)).dtype == "float32"
+    assert {weight.dtype for weight in network.weights} == {"float32"}
+
+
 def test_wanted_precision_is_taken_and_auto_is_one_of_them():
-    from karyoseg.models.stardist.precision import choose_precision
+    from karyoseg.models.precision import choose_precision
 
     assert [choose_precision(wanted) for wanted in ("f32", "bf16", "f16")] == ["f32", "bf16", "f16"]
     assert choose_precision("auto") in ("f32", "bf16", "f16")

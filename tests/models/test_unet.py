@@ -74,6 +74,15 @@ def test_loss_is_one_minus_the_jaccard_index(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bf16", "f16"])
+def test_16_bit_learns_too_and_the_model_is_32_bit(samples: Samples, tmp_path: Path, precision: str) -> None:
+    model, history = fit(tmp_path / "disks", samples, precision=precision, sigmas=[0.0])
+
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+    assert {layer.compute_dtype for layer in model.networks[0].layers} == {"float32"}
+
+
+@pytest.mark.slow
 def test_it_learns_and_the_map_is_the_mean_over_networks_and_flips(
     fitted: tuple[ForegroundModel, Any], sample: Callable[..., Any]
 ) -> None:

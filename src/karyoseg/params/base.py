@@ -19,6 +19,7 @@ _HOME_IS_KNOWN = ("input", "labels", "url")
 #: What runs a network, and in which numbers it calculates.
 Engine = Literal["auto", "keras", "openvino", "onnxruntime"]
 Precision = Literal["auto", "f32", "bf16", "int8"]
+TrainingPrecision = Literal["auto", "f32", "bf16", "f16"]
 
 
 def _known_axes(axes: str) -> str:

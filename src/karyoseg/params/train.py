@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from karyoseg.params.base import Params
+from karyoseg.params.base import Params, TrainingPrecision
 
 Pair = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)]
 
@@ -145,7 +145,7 @@ class TrainParams(Params):
     """Memory for decoded training samples [GB] (in place of train_sample_cache)."""
     workers: int = Field(default=2, ge=1)
     """Threads that prepare batches; two at least."""
-    precision: Literal["auto", "f32", "bf16", "f16"] = "auto"
+    precision: TrainingPrecision = "auto"
     """Numbers the hidden layers calculate with; `auto` takes 16 bit where processor or GPU are faster with them."""
     xla: bool = False
     """Compile the training step with XLA; may be faster on GPUs, is slower on processors."""

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from karyoseg.params.base import Params
+from karyoseg.params.base import Params, TrainingPrecision
 
 
 class TrainForegroundParams(Params):
@@ -39,6 +39,8 @@ class TrainForegroundParams(Params):
     """Memory for decoded training samples [GB]."""
     workers: int = Field(default=2, ge=1)
     """Threads that prepare batches; two at least."""
+    precision: TrainingPrecision = "auto"
+    """Numbers the hidden layers calculate with; as for `train.precision`."""
     seed: int = Field(default=42, ge=0)
     """Seed of weights and patches; each further network has the next."""
 

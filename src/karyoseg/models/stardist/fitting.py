@@ -23,11 +23,11 @@ from karyoseg.core.runs.provenance import package_versions
 from karyoseg.core.size import median_diameter
 from karyoseg.models import model_folder
 from karyoseg.models.base import Augment, LabelledSamples
+from karyoseg.models.precision import choose_precision
 from karyoseg.models.stardist.architecture import WEIGHTS, Geometry
 from karyoseg.models.stardist.checks import check_samples
 from karyoseg.models.stardist.contrast import contrast_facts
 from karyoseg.models.stardist.network import all_gpus, build, open_folder
-from karyoseg.models.stardist.precision import choose_precision
 from karyoseg.models.stardist.pretrained import pretrained_folder
 from karyoseg.models.stardist.targets import TargetSpec
 from karyoseg.models.stardist.thresholds import Thresholds, search_thresholds

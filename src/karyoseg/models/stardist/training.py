@@ -11,8 +11,8 @@ import pandas as pd
 import tensorflow as tf
 from stardist.models import StarDist2D
 
+from karyoseg.models.precision import Precision, calculate_in, make_optimizer
 from karyoseg.models.stardist.normalisation import fuse_batch_normalisation
-from karyoseg.models.stardist.precision import Precision, calculate_in, make_optimizer
 from karyoseg.models.training.epochs import run_epochs
 from karyoseg.models.training.patches import PatchStream, Targets
 from karyoseg.models.training.workspace import Workspace

@@ -14,6 +14,7 @@ import pandas as pd
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.lazy import fingerprint
 from karyoseg.models.base import Augment, LabelledSamples
+from karyoseg.models.precision import calculate_in, choose_precision, make_optimizer
 from karyoseg.models.training.epochs import run_epochs
 from karyoseg.models.training.patches import PatchStream
 from karyoseg.models.training.workspace import Workspace
@@ -23,7 +24,8 @@ logger = logging.getLogger(__name__)
 
 BEST = "best.weights.h5"
 _MOST_VALIDATION_PATCHES = 64
-_NO_EFFECT = {"workspace", "workers", "cache_gb", "test_time", "sigmas"}
+#: Options that do not change what is learnt. `precision` may change within a training: all that is kept is 32 bit.
+_NO_EFFECT = {"workspace", "workers", "cache_gb", "test_time", "sigmas", "precision"}
 
 
 def fit_networks(
@@ -71,15 +73,18 @@ def fit_networks(
         for key in part.ids
     ]
     kept = {name: value for name, value in options.items() if name not in _NO_EFFECT}
+    precision = choose_precision(options["precision"])
     networks, histories = [], []
     for index, sigma in enumerate(options["sigmas"]):
-        logger.info("Foreground network %d of %d: targets blurred by %g px", index + 1, len(options["sigmas"]), sigma)
+        number = f"{index + 1} of {len(options['sigmas'])}"
+        logger.info("Foreground network %s: targets blurred by %g px; %s", number, sigma, precision)
         seed = options["seed"] + index
         keras.utils.set_random_seed(seed)
         workspace = Workspace(directory / f"network_{index}", fingerprint(data, kept, sigma, index), BEST)
         form = options["n_channels"], options["depth"], options["filters"]
         network = build_unet(*form)
-        network.compile(keras.optimizers.Adam(options["learning_rate"]), jaccard_loss)
+        calculate_in(network, precision)
+        network.compile(make_optimizer(options["learning_rate"], precision), jaccard_loss)
         make_targets = partial(foreground_target, sigma=sigma)
         size = {"patch_size": options["patch_size"], "cache_bytes": 1e9 * options["cache_gb"]}
         stream = PatchStream(

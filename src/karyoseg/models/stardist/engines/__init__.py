@@ -13,6 +13,7 @@ import numpy as np
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.runs.hardware import nvidia_gpus
+from karyoseg.models.precision import has_bfloat16
 from karyoseg.models.quiet import import_tensorflow
 from karyoseg.models.stardist.architecture import Geometry, read_config
 
@@ -118,7 +119,6 @@ def _require_onnx() -> None:
 
 def _choose_openvino(folder: Path, engine: str, precision: str) -> Choice:
     from karyoseg.models.stardist.engines.int8 import recall
-    from karyoseg.models.stardist.engines.openvino import has_bfloat16
 
     if precision in ("auto", "int8"):
         cost = recall(folder)

@@ -18,6 +18,7 @@ from joblib import cpu_count
 from openvino import opset13 as ops
 
 from karyoseg.core.threads import n_threads
+from karyoseg.models.precision import has_bfloat16
 from karyoseg.models.stardist.architecture import WEIGHTS, Geometry, Weights, read_weights
 from karyoseg.models.stardist.engines.layers import lay
 from karyoseg.models.stardist.folder import INT8
@@ -34,11 +35,6 @@ _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "swish": ops.swish,
     "silu": ops.swish,
 }
-
-
-def has_bfloat16() -> bool:
-    """Tell whether the processor calculates in bfloat16."""
-    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 class OpenVinoEngine:

@@ -6,17 +6,14 @@ Weights, losses and what the optimizer keeps are always 32 bit; 16 bit are the a
 
 from __future__ import annotations
 
-import logging
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import keras
-
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:  # Keras is imported only when it is needed
+    import keras
 
 Precision = Literal["f32", "bf16", "f16"]
 
 _POLICIES = {"f32": "float32", "bf16": "mixed_bfloat16", "f16": "mixed_float16"}
-_OUTPUTS = ("prob", "dist")  # StarDist's losses compare them with 32-bit targets
 #: First compute capability of NVIDIA GPUs with fast matrix units for a number format.
 _BFLOAT16_SINCE, _FLOAT16_SINCE = (8, 0), (7, 0)
 
@@ -49,11 +46,16 @@ def _fastest() -> Precision:
 
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
-        from karyoseg.models.stardist.engines.openvino import has_bfloat16
-
         return "bf16" if has_bfloat16() else "f32"
     capability = min(tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus)
     return "bf16" if capability >= _BFLOAT16_SINCE else "f16" if capability >= _FLOAT16_SINCE else "f32"
+
+
+def has_bfloat16() -> bool:
+    """Tell whether the processor calculates in bfloat16."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def calculate_in(model: keras.Model, precision: Precision) -> None:
@@ -62,12 +64,15 @@ def calculate_in(model: keras.Model, precision: Precision) -> None:
     Parameters
     ----------
     model : keras.Model
-        Network with the outputs ``prob`` and ``dist``; changed in place, its weights stay 32 bit.
+        Network; changed in place. Its weights and outputs stay 32 bit, as the losses compare outputs with 32-bit
+        targets.
     precision : {"f32", "bf16", "f16"}
         Numbers of the activations.
     """
+    import keras
+
     for layer in model.layers:
-        if layer.name not in _OUTPUTS and not isinstance(layer, keras.layers.InputLayer):
+        if layer.name not in model.output_names and not isinstance(layer, keras.layers.InputLayer):
             layer.dtype_policy = keras.DTypePolicy(_POLICIES[precision])
 
 
@@ -86,5 +91,7 @@ def make_optimizer(learning_rate: float, precision: Precision) -> keras.optimize
     keras.optimizers.Optimizer
         Optimizer.
     """
+    import keras
+
     optimizer = keras.optimizers.Adam(learning_rate)
     return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "f16" else optimizer
