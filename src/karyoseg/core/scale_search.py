@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 
 from karyoseg.core.blocks.grid import Objects
+from karyoseg.core.matching import count_matches, find_overlap
 from karyoseg.core.scale_check import ENOUGH, check_scale
 from karyoseg.core.size import polygon_diameters, typical_diameter
 
@@ -48,6 +50,33 @@ def certainty(diameters: np.ndarray, prob: np.ndarray, wanted: float) -> float:
         return -np.inf
     mean = (prob.sum() + _HALF_SURE) / (len(prob) + 1)
     return float(mean - _OFF_SIZE * abs(np.log(typical_diameter(diameters) / wanted)))
+
+
+def agreement(labels: Sequence[np.ndarray]) -> np.ndarray:
+    """Tell how well what a model finds at a scale agrees with what it finds at the scales next to it.
+
+    Near the right scale the same objects are found again; elsewhere others come with each step.
+
+    Parameters
+    ----------
+    labels : sequence of (Y, X) integer ndarray
+        Objects found, by ascending or descending scale, on the same grid.
+
+    Returns
+    -------
+    (n,) float ndarray
+        Mean panoptic quality (objects match at an IoU of 0.5) with both neighbours, 0..1. Beyond the first and the last
+        scale nothing is known to agree, so that counts as 0.
+
+    Examples
+    --------
+    >>> nucleus, other = np.array([[1, 1, 0, 0]]), np.array([[0, 0, 0, 1]])
+    >>> agreement([other, nucleus, nucleus]).tolist()
+    [0.0, 0.5, 0.5]
+    """
+    matches = [count_matches(find_overlap(*pair), [0.5]).iloc[0] for pair in pairwise(labels)]
+    quality = [2 * pair["sum_iou"] / max(pair["n_true"] + pair["n_pred"], 1) for pair in matches]
+    return np.convolve([0.0, *quality, 0.0], [0.5, 0.5], mode="valid")
 
 
 def right_scale(

@@ -11,9 +11,9 @@ import numpy as np
 from karyoseg.core.absorption import is_dark, may_absorb, white_level
 from karyoseg.core.preparation import ImageFacts, Plan
 from karyoseg.core.progress import Progress
-from karyoseg.core.scale_search import DIAMETERS, busiest_part, certainty
+from karyoseg.core.scale_search import DIAMETERS, agreement, busiest_part, certainty
 from karyoseg.core.size import polygon_diameters
-from karyoseg.models.base import LabelledSamples
+from karyoseg.models.base import LabelledSamples, Prediction
 
 if TYPE_CHECKING:
     from karyoseg.models.stardist.segmenter import StarDistSegmenter
@@ -32,7 +32,8 @@ def plan_contrast(model: StarDistSegmenter, image: np.ndarray, facts: ImageFacts
     """Decide how an image whose nuclei may be dark is shown to a model.
 
     A model that has learnt from bright nuclei only gets its optical density, any other the image as it is. Their size
-    cannot be estimated as that of bright nuclei: the size counts at which the model is most certain of what it finds.
+    cannot be estimated as that of bright nuclei: the size counts at which the model is most certain of what it finds,
+    and finds the same again at sizes next to it.
     Where it is not known whether nuclei are dark, that decides, too, provided that the background may be bright. Models
     that have learnt from dark nuclei at their natural sizes take images as they are.
 
@@ -92,17 +93,20 @@ def plan_contrast(model: StarDistSegmenter, image: np.ndarray, facts: ImageFacts
     if len(views) == 1 and (facts.contrast == "dark" or knows_dark):
         return views[0]
     part = image[busiest_part(gray, _SEARCHED)]
-    sure = [_certainty(model, part, view) for view in views]
-    best = int(np.argmax(sure))
-    if facts.contrast == "auto" and sure[best] < max(_SURE, _certainty(model, part, usual)):
+    found = [_find(model, part, view) for view in views]
+    sure = np.array([_certainty(model, seen, view) for seen, view in zip(found, views, strict=True)])
+    if facts.contrast == "auto" and sure.max() < max(_SURE, _certainty(model, _find(model, part, usual), usual)):
         return usual
-    return views[best]
+    return views[int(np.argmax(sure + agreement([seen.labels for seen in found])))]
 
 
-def _certainty(model: StarDistSegmenter, image: np.ndarray, plan: Plan) -> float:
+def _find(model: StarDistSegmenter, image: np.ndarray, plan: Plan) -> Prediction:
     shape, scale = (image.shape[0], image.shape[1]), plan.scale
-    found = model.predict(plan.recipe.apply(image, scale), scale=scale, out_shape=shape, check_size=False)
-    return certainty(polygon_diameters(found.polygons), found.prob, (model.diameter or 1) / scale)
+    return model.predict(plan.recipe.apply(image, scale), scale=scale, out_shape=shape, check_size=False)
+
+
+def _certainty(model: StarDistSegmenter, found: Prediction, plan: Plan) -> float:
+    return certainty(polygon_diameters(found.polygons), found.prob, (model.diameter or 1) / plan.scale)
 
 
 def contrast_facts(samples: LabelledSamples) -> Mapping[str, Any]:
