@@ -20,9 +20,9 @@ def prediction_of(labels: np.ndarray, prob: list[float]) -> Prediction:
     return Prediction(labels.astype(np.int32), np.zeros((n, 2)), np.array(prob), np.zeros((n, 2, 8)))
 
 
-def blocks(*columns: tuple[int, int]) -> np.ndarray:
+def blocks(*columns: tuple[int, int], width: int = 100) -> np.ndarray:
     """Label image with a block per (start, stop) of columns."""
-    labels = np.zeros((10, 100), np.int32)
+    labels = np.zeros((10, width), np.int32)
     for index, (start, stop) in enumerate(columns, start=1):
         labels[:, start:stop] = index
     return labels
@@ -60,12 +60,12 @@ def test_search_equals_brute_force_with_stardist(trained: Any, sample: Callable)
     scores: dict[tuple[float, float], float] = {}
     for nms in nms_grid:
         for index, prob in enumerate(prob_grid):
-            one = search_thresholds(predict_at, [nms], prob_grid[index : index + 1], IOUS)
+            one = search_thresholds(predict_at, [nms], prob_grid[index : index + 1], IOUS, tolerance=0)
             scores[nms, prob] = one.score
     assert scores == pytest.approx(expected, abs=1e-9)
     assert len({round(score, 6) for score in scores.values()}) > 3
 
-    best = search_thresholds(predict_at, nms_grid, prob_grid, IOUS)
+    best = search_thresholds(predict_at, nms_grid, prob_grid, IOUS, tolerance=0)
     assert best.score == pytest.approx(max(expected.values()), abs=1e-3)
     assert best.score == pytest.approx(expected[best.nms, best.prob], abs=1e-9)
 
@@ -85,8 +85,19 @@ def test_the_best_pair_is_found() -> None:
 def test_the_middle_of_a_plateau_is_chosen() -> None:
     truth = blocks((0, 10))
     found = prediction_of(blocks((0, 10), (20, 30)), [0.9, 0.35])
-    best = search_thresholds(lambda _: [(truth, found)], [0.4], np.round(np.arange(0.2, 0.91, 0.1), 2))
+    best = search_thresholds(lambda _: [(truth, found)], [0.4], np.round(np.arange(0.2, 0.91, 0.1), 2), tolerance=0)
     assert best.prob == pytest.approx(0.6)  # 0.4 ... 0.8 are equally good
+
+
+@pytest.mark.parametrize(("n_false", "prob"), [(1, 0.5), (3, 0.7)])
+def test_a_lower_threshold_is_preferred_if_it_costs_next_to_nothing(n_false: int, prob: float) -> None:
+    spans = [(4 * i, 4 * i + 2) for i in range(300 + n_false)]
+    found = prediction_of(blocks(*spans, width=1300), [0.9] * 300 + [0.6] * n_false)
+    best = search_thresholds(
+        lambda _: [(blocks(*spans[:300], width=1300), found)], [0.4], np.array([0.3, 0.5, 0.7, 0.8, 0.85])
+    )
+    assert best.prob == prob  # 300 / 301 is within 0.005 of 1, 300 / 303 is not
+    assert best.score == pytest.approx(300 / (300 + n_false) if prob == 0.5 else 1)
 
 
 def test_counts_are_pooled_over_images() -> None:

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 PROB_GRID = np.round(np.arange(0.20, 0.91, 0.02), 2)
 _FALLBACK = (0.5, 0.4)
+_LENIENT_FROM = 0.5  # StarDist's own threshold
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,12 @@ def search_thresholds(
     nms_grid: Sequence[float] = (0.3, 0.4, 0.5),
     prob_grid: np.ndarray = PROB_GRID,
     iou_thresholds: Sequence[float] = (0.3, 0.5, 0.7),
+    tolerance: float = 0.005,
 ) -> Thresholds:
-    """Find the thresholds with the best score.
+    """Find the thresholds with the best score, and prefer lower ones that are nearly as good.
+
+    Annotators leave dim nuclei out, and a high threshold agrees with them; but in images unlike those of the training
+    models are less certain, and nuclei would be missed.
 
     Parameters
     ----------
@@ -60,13 +65,16 @@ def search_thresholds(
         Probability thresholds to try, ascending.
     iou_thresholds : sequence of float
         IoU thresholds the score averages over, as in ``stardist.optimize_thresholds``.
+    tolerance : float
+        How much score is given for a lower probability threshold, not below 0.5; with 0 it is the best one.
 
     Returns
     -------
     Thresholds
-        The best pair; of equal ones that in the middle of the plateau.
+        The best pair, of equal ones that in the middle of the plateau; or the lowest probability threshold beside it
+        whose score is within the tolerance.
     """
-    best = Thresholds(*_FALLBACK, score=-1.0)
+    best, highest = Thresholds(*_FALLBACK, score=-1.0), -1.0
     for nms in nms_grid:
         counts = np.zeros((len(iou_thresholds), len(prob_grid), 3), dtype=np.int64)  # tp, n_pred, n_true
         for truth, prediction in predict_at(nms):
@@ -74,9 +82,12 @@ def search_thresholds(
         tp, n_pred, n_true = np.moveaxis(counts, -1, 0)
         score = (tp / np.maximum(n_pred + n_true - tp, 1)).mean(axis=0)
         plateau = np.flatnonzero(score >= score.max() - 1e-3)
-        chosen = plateau[len(plateau) // 2]
-        logger.info("Thresholds: nms %.2f -> best prob %.2f, score %.4f", nms, prob_grid[chosen], score[chosen])
-        if score[chosen] > best.score:
+        middle = plateau[len(plateau) // 2]
+        logger.info("Thresholds: nms %.2f -> best prob %.2f, score %.4f", nms, prob_grid[middle], score[middle])
+        if score[middle] > highest:
+            highest = score[middle]
+            lenient = (score >= score.max() - tolerance) & (prob_grid >= _LENIENT_FROM)
+            chosen = min(middle, np.flatnonzero(lenient)[0]) if tolerance and lenient.any() else middle
             best = Thresholds(float(prob_grid[chosen]), float(nms), float(score[chosen]))
     if best.score <= 0:
         logger.warning(
