@@ -73,9 +73,8 @@ class PredictParams(Params):
     """Typical nucleus diameter in the images [px], for models trained at one size; null estimates it."""
     contrast: Contrast = "auto"
     """Whether nuclei are brighter (`bright`) or darker (`dark`) than what is around them. To a model that has learnt
-    from bright ones only, dark ones are shown as optical density; their size is the one at which the model is most
-    certain. `auto` decides image by image, for models that say what they have learnt from. Others get images as they
-    are."""
+    from bright ones only, dark ones are shown as optical density, and their size is searched. `auto` decides image by
+    image, for models that say what they have learnt from. Others get images as they are."""
     scale: Literal["auto", "none"] | Annotated[float, Field(gt=0)] = "auto"
     """Rescaling for the network: `auto` as the model was trained, `none`, or a factor [network px per px]."""
     prob_thresh: float | None = Field(default=None, ge=0, le=1)

@@ -25,7 +25,7 @@ class PresegmentParams(Params):
     model of colour images, which sees images as they are."""
     diameter_px: float | None = Field(default=None, gt=2)
     """Typical nucleus diameter in the images [px]; null decides per image: the size of bright nuclei
-    is estimated, for dark ones that counts at which the model is most certain."""
+    is estimated, that of dark ones is searched."""
     prob_thresh: float | None = Field(default=None, ge=0, le=1)
     """Objects below this probability are dropped [0..1]; null takes the model's own."""
     min_area: int = Field(default=20, ge=0)

@@ -86,7 +86,7 @@ def label_images(images: Partitions, params: PresegmentParams) -> Partitions:
     Out: weak label images; empty where nothing was found.
 
     As predict does it: dark nuclei are shown as bright ones to a model that knows
-    bright ones only, at the size at which it is most certain.
+    bright ones only, and their size is searched.
     """
     label_files = _find_labels(params)
     if label_files is not None:
