@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from scipy.ndimage import label
+from stardist.matching import matching
 
 from karyoseg.core.blocks.grid import Objects
-from karyoseg.core.scale_search import busiest_part, certainty, right_scale, search_scale
+from karyoseg.core.scale_search import agreement, busiest_part, certainty, right_scale, search_scale
 
 
 def test_sure_objects_of_the_size_looked_for_count_most() -> None:
@@ -15,6 +19,25 @@ def test_sure_objects_of_the_size_looked_for_count_most() -> None:
     assert certainty(sizes, sure, 24) > max(certainty(sizes, sure, 12), certainty(sizes, sure, 48))
     assert certainty(sizes, sure, 24) > certainty(np.array([20.0]), np.array([0.92]), 20)  # one may be chance
     assert certainty(np.zeros(0), np.zeros(0), 24) == -np.inf
+
+
+def test_agreement_is_the_panoptic_quality_with_both_neighbours(rng: np.random.Generator) -> None:
+    scales = [label(rng.random((60, 60)) > 0.6)[0]]
+    for _ in range(3):
+        scales.append(np.where(rng.random((60, 60)) > 0.1, scales[-1], 0))
+    quality = [matching(a, b, thresh=0.5).panoptic_quality for a, b in pairwise(scales)]
+
+    found = agreement(scales)
+
+    np.testing.assert_allclose(found, [(a + b) / 2 for a, b in pairwise([0, *quality, 0])])
+    np.testing.assert_allclose(agreement(scales[::-1]), found[::-1])
+    assert 0 < min(quality) < max(quality) < 1
+
+
+def test_nothing_found_agrees_with_nothing() -> None:
+    empty = np.zeros((5, 5), int)
+    assert agreement([empty, empty, empty]).tolist() == [0, 0, 0]
+    assert agreement([empty]).tolist() == [0]
 
 
 def test_debris_does_not_change_the_typical_size() -> None:
