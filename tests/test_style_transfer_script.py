@@ -79,20 +79,38 @@ def test_interval_holds_the_mean_and_shrinks_with_more_images(rng: np.random.Gen
     assert many[1] - many[0] == pytest.approx(4 * values.std() / np.sqrt(400), rel=0.1)  # as the normal approximation
 
 
-def test_table_averages_seeds_and_compares_image_by_image() -> None:
+def scores_of(**gains: float) -> pd.DataFrame:
+    """Two images of two classes, two seeds; dark images are found only as optical density, but by `classical`."""
     rows = [
-        {"way": "w", "arm": arm, "seed": seed, "id": key, "class": kind, "ap_50": base + gain, "ap_mean": base}
-        for arm, gain in (("plain", 0.0), ("style", 0.3))
+        {"way": way, "arm": arm, "seed": seed, "id": key, "class": kind, "ap_50": base + gain, "ap_mean": base}
+        for arm, gain in gains.items()
+        for way, found in ((style_transfer.AS_IT_IS, arm == "classical"), (style_transfer.DENSITY, True))
         for seed in (1, 2)
-        for key, kind, base in (("a", "x", 0.1), ("b", "y", 0.5))
+        for key, kind, seen in (("a", "x", 0.1), ("b", "y", 0.5))
+        for base in (seen * found,)
     ]
-    table = style_transfer.intervals(pd.DataFrame(rows)).set_index(["class", "arm"])
-    assert list(table.index.get_level_values(0).unique()) == ["all", "x", "y"]
-    assert table.loc[("all", "plain"), "AP 50"].startswith("0.300 [0.100, 0.500]")
-    assert table.loc[("all", "style"), "gain AP 50"] == "0.300 [0.300, 0.300]"
-    assert table.loc[("x", "style"), "AP 50"] == "0.400 [0.400, 0.400]"
-    assert table.loc[("all", "plain"), "gain AP 50"] == ""
-    assert (table["images"].loc["all"] == 2).all()
+    return pd.DataFrame(rows)
+
+
+def test_table_averages_seeds_over_images() -> None:
+    table = style_transfer.intervals(scores_of(untrained=0.0, style=0.3)).set_index(["way", "class", "arm"])
+    assert list(table.loc["optical density"].index.get_level_values(0).unique()) == ["all", "x", "y"]
+    assert table.loc[("optical density", "all", "untrained"), "AP 50"].startswith("0.300 [0.100, 0.500]")
+    assert table.loc[("optical density", "x", "style"), "AP 50"] == "0.400 [0.400, 0.400]"
+    assert table.loc[("as it is", "all", "untrained"), "AP 50"] == "0.000 [0.000, 0.000]"
+    assert (table["images"].xs("all", level="class") == 2).all()
+
+
+def test_arms_are_compared_image_by_image_as_predict_uses_them() -> None:
+    scores = scores_of(untrained=0.0, classical=0.1, style=0.3)
+    table = style_transfer.advantages(scores).set_index(["class", "ahead of"])
+    assert table.loc["all", "AP 50"].to_dict() == {
+        "untrained, optical density": "0.300 [0.300, 0.300]",
+        "classical, as it is": "0.200 [0.200, 0.200]",
+        "classical, optical density": "0.200 [0.200, 0.200]",
+    }
+    assert (table["DSB score"] == "0.000 [0.000, 0.000]").all()
+    assert set(table.index.get_level_values(0)) == {"all", "x", "y"}
 
 
 def test_untrained_arm_is_the_model_that_trainings_start_from(

@@ -66,8 +66,10 @@ ARMS: dict[str, tuple[str | None, str]] = {
     "weak": ("weak", "density"),
     "true": ("true", "density"),
 }
+AS_IT_IS, DENSITY = "as it is", "optical density"
 #: Ways to segment a target image, and the share of dark images that the model is told to have learnt from.
-WAYS: dict[str, float] = {"as it is": 1.0, "optical density": 0.0}
+WAYS: dict[str, float] = {AS_IT_IS: 1.0, DENSITY: 0.0}
+SCORES = {"ap_50": "AP 50", "ap_mean": "DSB score"}
 _N_BOOTSTRAP = 2000
 
 Pairs = dict[str, tuple[Lazy[np.ndarray], Lazy[np.ndarray]]]
@@ -245,34 +247,65 @@ def bootstrap(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
 
 
 def intervals(per_image: pd.DataFrame) -> pd.DataFrame:
-    """Mean over images with its interval, by way, class and arm; and what each arm gains over the one before.
+    """Mean over images with its interval, by way, class and arm.
 
     Parameters
     ----------
     per_image : DataFrame
         Columns arm, way, seed, id, class, ap_50, ap_mean.
     """
-    images = per_image.groupby(["way", "arm", "class", "id"], sort=False)[["ap_50", "ap_mean"]].mean().reset_index()
     rows = []
-    for way, table in images.groupby("way", sort=False):
-        for kind in ["all", *sorted(table["class"].unique())]:
-            part = table if kind == "all" else table[table["class"] == kind]
-            earlier: dict[str, pd.Series] = {}
-            for arm, group in part.groupby("arm", sort=False):
-                row: dict[str, Any] = {"way": way, "class": kind, "arm": arm, "images": len(group)}
-                for name, shown in (("ap_50", "AP 50"), ("ap_mean", "dsb score")):
-                    values = group.set_index("id")[name]
-                    row[shown] = _with_interval(values.to_numpy())
-                    gain = values - earlier[name] if name in earlier else None
-                    row[f"gain {shown}"] = "" if gain is None else _with_interval(gain.to_numpy())
-                    earlier[name] = values
-                rows.append(row)
+    for (way, kind, arm), table in _by_class(per_image).groupby(["way", "shown_class", "arm"], sort=False):
+        images = table.groupby("id")[list(SCORES)].mean()
+        shown = {SCORES[name]: _with_interval(images[name].to_numpy()) for name in SCORES}
+        rows.append({"way": way, "class": kind, "arm": arm, "images": len(images)} | shown)
     return pd.DataFrame(rows)
+
+
+def advantages(per_image: pd.DataFrame, arm: str = "style") -> pd.DataFrame:
+    """How far an arm is ahead of the others, image by image: as `predict` uses the models, and with optical density.
+
+    Parameters
+    ----------
+    per_image : DataFrame
+        As for :func:`intervals`.
+    arm : str
+        The arm that is compared.
+    """
+    rows = []
+    for kind, table in _by_class(per_image).groupby("shown_class", sort=False):
+        scores = table.groupby(["arm", "way", "id"])[list(SCORES)].mean()
+        for other in (name for name in table["arm"].unique() if name != arm):
+            for way in dict.fromkeys((_way_of_predict(other), DENSITY)):
+                ahead = scores.loc[arm, _way_of_predict(arm)] - scores.loc[other, way]
+                shown = {SCORES[name]: _with_interval(ahead[name].to_numpy()) for name in SCORES}
+                rows.append({"class": kind, "ahead of": f"{other}, {way}"} | shown)
+    return pd.DataFrame(rows)
+
+
+def _way_of_predict(arm: str) -> str:
+    """How `predict` shows dark images to a model: as they are if it has learnt from such."""
+    added, dark = ARMS[arm]
+    return AS_IT_IS if added and dark == "keep" else DENSITY
+
+
+def _by_class(per_image: pd.DataFrame) -> pd.DataFrame:
+    """The same rows once for all classes together, and once for each."""
+    return pd.concat([per_image.assign(shown_class="all"), per_image.assign(shown_class=per_image["class"])])
 
 
 def _with_interval(values: np.ndarray) -> str:
     low, high = bootstrap(values)
     return f"{values.mean():.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _ahead(per_image: pd.DataFrame) -> str:
+    arms = set(per_image["arm"])
+    if "style" not in arms or len(arms) == 1:
+        return ""
+    by_seed = [(f", seed {seed}", table) for seed, table in per_image.groupby("seed") if set(table["arm"]) == arms]
+    tables = [("", per_image), *(by_seed if len(by_seed) > 1 else [])]
+    return "".join(f"\n\nStyle is ahead{seed}:\n\n{markdown(advantages(table))}" for seed, table in tables)
 
 
 def _segment(model: StarDistSegmenter, facts: ImageFacts, sample: Sample) -> np.ndarray:
@@ -321,6 +354,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows.append(experiment.evaluate(run, "test" if options.final else "val"))
         text = (
             f"Target images, mean over images [95 % interval], averaged over seeds:\n\n{markdown(intervals(per_image))}"
+            f"{_ahead(per_image)}"
             f"\n\nFluorescence:\n\n{markdown(mean_and_spread(pd.DataFrame(rows), 'variant'))}\n"
         )
         (options.output / "style_transfer.md").write_text(text)
