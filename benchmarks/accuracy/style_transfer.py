@@ -257,8 +257,7 @@ def intervals(per_image: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (way, kind, arm), table in _by_class(per_image).groupby(["way", "shown_class", "arm"], sort=False):
         images = table.groupby("id")[list(SCORES)].mean()
-        shown = {SCORES[name]: _with_interval(images[name].to_numpy()) for name in SCORES}
-        rows.append({"way": way, "class": kind, "arm": arm, "images": len(images)} | shown)
+        rows.append({"way": way, "class": kind, "arm": arm, "images": len(images)} | _with_intervals(images))
     return pd.DataFrame(rows)
 
 
@@ -278,8 +277,7 @@ def advantages(per_image: pd.DataFrame, arm: str = "style") -> pd.DataFrame:
         for other in (name for name in table["arm"].unique() if name != arm):
             for way in dict.fromkeys((_way_of_predict(other), DENSITY)):
                 ahead = scores.loc[arm, _way_of_predict(arm)] - scores.loc[other, way]
-                shown = {SCORES[name]: _with_interval(ahead[name].to_numpy()) for name in SCORES}
-                rows.append({"class": kind, "ahead of": f"{other}, {way}"} | shown)
+                rows.append({"class": kind, "ahead of": f"{other}, {way}"} | _with_intervals(ahead))
     return pd.DataFrame(rows)
 
 
@@ -294,9 +292,14 @@ def _by_class(per_image: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([per_image.assign(shown_class="all"), per_image.assign(shown_class=per_image["class"])])
 
 
-def _with_interval(values: np.ndarray) -> str:
-    low, high = bootstrap(values)
-    return f"{values.mean():.3f} [{low:.3f}, {high:.3f}]"
+def _with_intervals(images: pd.DataFrame) -> dict[str, str]:
+    """Mean of each score over images, with its interval."""
+    cells = {}
+    for name, shown in SCORES.items():
+        values = images[name].to_numpy()
+        low, high = bootstrap(values)
+        cells[shown] = f"{values.mean():.3f} [{low:.3f}, {high:.3f}]"
+    return cells
 
 
 def _ahead(per_image: pd.DataFrame) -> str:
