@@ -42,7 +42,7 @@ def test_published_test_split_is_untouched_and_validation_comes_from_train() -> 
     assert set(splits.loc[splits["split"] == "val", "id"]) < set(manifest["id"][:70])
 
 
-@pytest.mark.parametrize("fraction", [0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75])
+@pytest.mark.parametrize("fraction", [0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.97])
 def test_fractions_are_about_right(fraction: float) -> None:
     splits = split(make_manifest(200), val_fraction=fraction, test_fraction=0)
     assert (splits["split"] == "val").mean() == pytest.approx(fraction, abs=0.03)
@@ -133,6 +133,20 @@ def test_no_labels_at_all() -> None:
 
 def test_three_samples_are_enough_for_three_splits() -> None:
     assert sorted(split(make_manifest(3))["split"]) == ["test", "train", "val"]
+
+
+@pytest.mark.parametrize("n", range(3, 31))
+@pytest.mark.parametrize("fraction", [0.5, 0.8, 0.9, 0.99])
+def test_a_large_test_split_leaves_what_training_and_validation_need(n: int, fraction: float) -> None:
+    splits = split(make_manifest(n), test_fraction=fraction)
+    counts = splits["split"].value_counts()
+    assert counts.min() >= 1
+    assert set(counts.index) == {"train", "val", "test"}
+    assert counts["test"] >= min(fraction, 1 - 2 / n) * n - 0.2 * n
+    groups = [f"{i if i < 3 else 'rest'}_{i}" for i in range(n)]  # one of them large
+    splits = split(make_manifest(n, id=groups), test_fraction=fraction, group_pattern=r"^(\w+?)_")
+    assert set(splits["split"]) == {"train", "val", "test"}
+    assert splits.groupby("group")["split"].nunique().max() == 1
 
 
 def test_two_samples_are_enough_without_a_test_split() -> None:

@@ -122,7 +122,7 @@ def make_splits(
     cut_test = not has_test and test_fraction > 0
     _require_groups(out, wanted=[TRAIN, *[VALIDATION] * (not has_val), *[TEST] * cut_test])
     if cut_test:
-        _cut(out, strata, TEST, test_fraction, rng)
+        _cut(out, strata, TEST, test_fraction, rng, left=1 if has_val else 2)
     if not has_val:
         _cut(out, strata, VALIDATION, val_fraction, rng)
     return out.reset_index(drop=True)
@@ -162,19 +162,31 @@ def _require_groups(out: pd.DataFrame, wanted: list[str]) -> None:
         )
 
 
-def _cut(out: pd.DataFrame, strata: pd.Series, name: str, fraction: float, rng: np.random.RandomState) -> None:
-    """Move about `fraction` of the training rows to split `name`, whole groups at a time."""
+def _cut(
+    out: pd.DataFrame, strata: pd.Series, name: str, fraction: float, rng: np.random.RandomState, left: int = 1
+) -> None:
+    """Move about `fraction` of the training rows to split `name`, whole groups at a time; `left` groups stay."""
+    pool = out[out["split"] == TRAIN]
+    n_groups = pool["group"].nunique()
+    # As few folds as come close to the fraction: the fewer, the rarer the strata that can be spread over them.
+    folds = Fraction(fraction).limit_denominator(max(_MAX_FOLDS, ceil(1 / min(fraction, 1 - fraction)))).denominator
+    for n_folds in (min(max(folds, 2), n_groups), n_groups):
+        parts = _parts(pool, strata[pool.index], n_folds, rng)
+        n_chosen = min(max(round(fraction * n_folds), 1), n_folds - 1)
+        while n_chosen and pool.drop(pool.index[np.concatenate(parts[:n_chosen])])["group"].nunique() < left:
+            n_chosen -= 1
+        if n_chosen:
+            break
+    out.loc[pool.index[np.concatenate(parts[:n_chosen])], "split"] = name
+
+
+def _parts(pool: pd.DataFrame, strata: pd.Series, n_parts: int, rng: np.random.RandomState) -> list[np.ndarray]:
+    """Divide rows into parts of about the same size and strata; give the positions of each."""
     from sklearn.model_selection import StratifiedGroupKFold  # takes as long as most commands
 
-    pool = out[out["split"] == TRAIN]
-    # As few folds as come close to the fraction: the fewer, the rarer the strata that can be spread over them.
-    folds = Fraction(fraction).limit_denominator(max(_MAX_FOLDS, ceil(1 / fraction))).denominator
-    folds = min(max(folds, 2), pool["group"].nunique())
-    n_chosen = min(max(round(fraction * folds), 1), folds - 1)
-    sizes = strata[pool.index].map(strata[pool.index].value_counts())
-    stratum = strata[pool.index].where(sizes >= folds, "rare")
+    sizes = strata.map(strata.value_counts())
+    stratum = strata.where(sizes >= n_parts, "rare")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about rare strata, which go where there is room
-        parts = list(StratifiedGroupKFold(folds, shuffle=True, random_state=rng).split(pool, stratum, pool["group"]))
-    chosen = np.concatenate([rows for _, rows in parts[:n_chosen]])
-    out.loc[pool.index[chosen], "split"] = name
+        folds = StratifiedGroupKFold(n_parts, shuffle=True, random_state=rng)
+        return [rows for _, rows in folds.split(pool, stratum, pool["group"])]
