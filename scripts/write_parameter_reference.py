@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from kedro.config import OmegaConfigLoader
 from kedro.framework.project import configure_project, pipelines
 from kedro.validation.type_extractor import TypeExtractor
 from pydantic import BaseModel
@@ -31,14 +32,16 @@ _TYPES = {
     "boolean": "true or false",
     "null": "null",
 }
+_LONGEST_VALUE = 70
 _BOUNDS = {"exclusiveMinimum": "> ", "minimum": "≥ ", "exclusiveMaximum": "< ", "maximum": "≤ "}
 _INTRO = """# Parameters
 
 <!-- Written by scripts/write_parameter_reference.py from src/karyoseg/params: change those. -->
 
 Every field of every parameter group. A group is a key of a file in `conf/`, for example `train:` in
-`conf/base/parameters_train.yml`. The column *default* is what holds when no file sets the field; the files in
-`conf/base` set some fields to other values for the embedded sample.
+`conf/base/parameters_train.yml`. The column *default* is what holds when no file sets the field. Runs start from
+`conf/base`, where many fields have another value, named in the same column: those of the training recipe, and a short
+training for the embedded sample.
 
 Set a field for one run on the command line, with a dot between group and field:
 
@@ -66,32 +69,46 @@ def find_groups() -> dict[str, type[BaseModel]]:
     return TypeExtractor({name: pipelines[name] for name in names}).extract_types_from_pipelines()
 
 
-def render(groups: Mapping[str, type[BaseModel]]) -> str:
+def read_base() -> dict[str, Any]:
+    """Read what conf/base sets.
+
+    Returns
+    -------
+    dict of str to dict
+        Fields by group name.
+    """
+    loader = OmegaConfigLoader(str(PROJECT / "conf"), base_env="base", default_run_env="base")
+    return dict(loader["parameters"])
+
+
+def render(groups: Mapping[str, type[BaseModel]], base: Mapping[str, Any]) -> str:
     """Write the page.
 
     Parameters
     ----------
     groups : mapping of str to type
         Model by group name.
+    base : mapping of str to dict
+        What conf/base sets, by group name.
 
     Returns
     -------
     str
         Markdown.
     """
-    return "\n".join([_INTRO, *(_group(name, model) for name, model in groups.items())])
+    return "\n".join([_INTRO, *(_group(name, model, base.get(name, {})) for name, model in groups.items())])
 
 
-def _group(name: str, model: type[BaseModel]) -> str:
+def _group(name: str, model: type[BaseModel], base: Any) -> str:
     schema = model.model_json_schema()
-    return _section(f"## `{name}`", schema, schema.get("$defs", {}), name)
+    return _section(f"## `{name}`", schema, schema.get("$defs", {}), name, base)
 
 
-def _section(heading: str, schema: Schema, defs: Schema, path: str, chosen_by: str = "") -> str:
+def _section(heading: str, schema: Schema, defs: Schema, path: str, base: Any, chosen_by: str = "") -> str:
     """One heading, description and table; then a section for each variant of the fields that are unions."""
     fields = [item for item in _flatten(schema, defs) if item[0] != chosen_by]
     table = ["| field | type | default | range | meaning |", "|---|---|---|---|---|"]
-    table += [_row(*item) for item in fields]
+    table += [_row(*item, _at(base, item[0])) for item in fields]
     parts = [
         heading,
         "",
@@ -102,9 +119,17 @@ def _section(heading: str, schema: Schema, defs: Schema, path: str, chosen_by: s
     ]
     for name, field, _ in fields:
         for key, value, variant in _variants(field, defs):
-            place = f"{path}.{name}"
-            parts.append(_section(f"### `{place}`: `{key}: {value}`", variant, defs, place, key))
+            place, chosen = f"{path}.{name}", _at(base, name)
+            inside = chosen if _at(chosen, key) == value else None
+            parts.append(_section(f"### `{place}`: `{key}: {value}`", variant, defs, place, inside, key))
     return "\n".join(parts)
+
+
+def _at(base: Any, name: str) -> Any:
+    """Look up a dotted name; None if it is not set."""
+    for part in name.split("."):
+        base = base.get(part) if isinstance(base, Mapping) else None
+    return base
 
 
 def _flatten(schema: Schema, defs: Schema, prefix: str = "") -> Iterator[tuple[str, Schema, bool]]:
@@ -132,8 +157,11 @@ def _variants(field: Schema, defs: Schema) -> Iterator[tuple[str, str, Schema]]:
         yield key, variant["properties"][key]["const"], variant
 
 
-def _row(name: str, field: Schema, required: bool) -> str:
+def _row(name: str, field: Schema, required: bool, base: Any) -> str:
     default = "required" if required else f"`{_yaml(field.get('default'))}`"
+    if not _says_the_same(base, field.get("default")):
+        text = f"`{_yaml(base)}`"
+        default += f"; in `conf/base` {text}" if len(text) <= _LONGEST_VALUE else "; set in `conf/base`"
     cells = [
         f"`{name}`",
         _type(field),
@@ -142,6 +170,13 @@ def _row(name: str, field: Schema, required: bool) -> str:
         _text(field.get("description", "")),
     ]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _says_the_same(base: Any, default: Any) -> bool:
+    """Whether nothing is set, or the default, or a group that the default only completes."""
+    if isinstance(base, Mapping) and isinstance(default, Mapping):
+        return base.items() <= default.items()
+    return base in (None, default)
 
 
 def _type(field: Schema) -> str:
@@ -199,7 +234,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare with the page on disk, write nothing")
     check = parser.parse_args(arguments).check
-    page = render(find_groups())
+    page = render(find_groups(), read_base())
     if not check:
         TARGET.parent.mkdir(parents=True, exist_ok=True)
         TARGET.write_text(page, encoding="utf-8")

@@ -86,15 +86,31 @@ def test_check_notices_a_difference(
 
 
 def test_rows_state_type_default_range_and_meaning(writer: ModuleType) -> None:
-    page = writer.render({"outer": Outer})
+    page = writer.render({"outer": Outer}, {})
     assert "| `inner.pair` | [integer, integer] | `[5, 6]` | ≥ 4 | Two numbers. |" in page
     assert "| `pattern` | text or null | `null` | matches `^(a\\|b)$` | A pattern. |" in page
     assert "| `wanted` | `x`, `y` | required |  | Must be given. |" in page
     assert "| `size` | number | `2` | > 1, ≤ 3 | Size of `a<b` in &lt;x> [px]. |" in page
 
 
+def test_rows_state_what_conf_base_sets(writer: ModuleType) -> None:
+    base = {"inner": {"pair": [7, 8]}, "variant": {"name": "small", "size": 3.0}, "pattern": None, "wanted": "x"}
+    page = writer.render({"outer": Outer}, {"outer": base})
+    assert "| `[5, 6]`; in `conf/base` `[7, 8]` |" in page
+    assert "| `{name: large}`; in `conf/base` `{name: small, size: 3.0}` |" in page
+    assert "| `size` | number | `2`; in `conf/base` `3` |" in page
+    assert "| `pattern` | text or null | `null` |" in page
+    assert "| required; in `conf/base` `x` |" in page
+    same = writer.render({"outer": Outer}, {"outer": {"inner": {"pair": [5, 6]}, "variant": {"name": "large"}}})
+    assert same == writer.render({"outer": Outer}, {})
+
+
+def test_the_page_knows_the_recipe(writer: ModuleType) -> None:
+    assert writer.read_base()["train"]["network"]["unet_batch_norm"] is True
+
+
 def test_variants_have_sections_in_their_order(writer: ModuleType) -> None:
-    page = writer.render({"outer": Outer})
+    page = writer.render({"outer": Outer}, {})
     small, large = page.index("### `outer.variant`: `name: small`"), page.index("`name: large`")
     assert small < large
     assert "A few &lt;odd> things." in page[small:large]
@@ -104,7 +120,7 @@ def test_variants_have_sections_in_their_order(writer: ModuleType) -> None:
 def test_every_field_of_every_model_has_a_row(writer: ModuleType) -> None:
     groups = writer.find_groups()
     assert {"dataset", "train", "predict"} <= groups.keys()
-    page = writer.render(groups)
+    page = writer.render(groups, writer.read_base())
     cells = {line.split("|")[1].strip(" `") for line in page.splitlines() if line.startswith("| `")}
     last_parts = {cell.rsplit(".", 1)[-1] for cell in cells}
     for model in groups.values():

@@ -9,6 +9,7 @@ from karyoseg.cli.convert import convert
 from karyoseg.cli.model import model
 from karyoseg.cli.run import run
 from karyoseg.cli.runs import runs
+from karyoseg.cli.score import score
 from karyoseg.cli.types import types
 
 
@@ -22,4 +23,5 @@ cli.add_command(convert)
 cli.add_command(model)
 cli.add_command(run)
 cli.add_command(runs)
+cli.add_command(score)
 cli.add_command(types)

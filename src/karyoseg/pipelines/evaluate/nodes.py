@@ -144,13 +144,13 @@ def match_images(
     for key in comparable:
         result = scores[key]
         if isinstance(result, KaryosegError):
-            problems.add(key, str(result), "labels that can be compared", "Run preprocess and evaluate again.")
+            problems.add(key, str(result), "labels that can be compared", "Predict the image anew.")
             continue
         matches, counts = result
         name = {"id": key, "class": classes[key] or _NO_CLASS}
         tables.append(pd.DataFrame([name] * len(matches)).join(matches))
         pixels.append(name | counts)
-    problems.raise_if_any("evaluate: predictions cannot be scored")
+    problems.raise_if_any("Some predictions cannot be scored")
     return pd.concat(tables, ignore_index=True), pd.DataFrame(pixels)
 
 
@@ -166,7 +166,8 @@ def summarise_metrics(
     metrics = summarise(matches, pixel_counts)
     per_class = class_scores(metrics)
     overall = pd.DataFrame([metrics | {"class": "all"}])
-    shown = pd.concat([per_class, overall])[["class", *_SHOWN]]
+    has_classes = set(per_class["class"]) != {_NO_CLASS}
+    shown = (pd.concat([per_class, overall]) if has_classes else overall)[["class", *_SHOWN]]
     logger.info("Metrics:\n%s", shown.to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
     empty = per_class.loc[per_class["map"].isna(), "class"].tolist()
     if empty:

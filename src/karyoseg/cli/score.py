@@ -1,0 +1,76 @@
+"""``kedro score``: compare label images with true ones, whichever program made them."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import click
+
+from karyoseg.cli.errors import with_readable_errors
+from karyoseg.cli.outputs import OVERWRITE, require_free
+from karyoseg.core.errors import Problems
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_TIFF = (".tif", ".tiff")
+
+
+@click.command()
+@click.argument("found", type=_FOLDER)
+@click.argument("truth", type=_FOLDER)
+@click.option("--output", type=_FOLDER, help="Write metrics.json and metrics_per_image.csv into this folder.")
+@OVERWRITE
+@with_readable_errors
+def score(found: Path, truth: Path, output: Path | None, overwrite: bool) -> None:
+    """Score the label images in FOUND by those of the same names in TRUTH.
+
+    FOUND is the output folder of `predict`, or has label images of any other program. Each image of TRUTH needs one of
+    its name there, of its size; the suffix does not matter.
+    """
+    import pandas as pd
+
+    from karyoseg.core.io.files import replacing
+    from karyoseg.core.io.images import read_labels
+    from karyoseg.core.lazy import Lazy
+    from karyoseg.pipelines.evaluate.nodes import match_images, summarise_metrics
+
+    pairs = _pair(found, truth)
+    results = [output / name for name in ("metrics.json", "metrics_per_image.csv")] if output else []
+    require_free(results, overwrite=overwrite, inputs=[path for pair in pairs.values() for path in pair])
+    predicted, true = (
+        {key: Lazy(partial(read_labels, pair[side]), str(pair[side])) for key, pair in pairs.items()} for side in (0, 1)
+    )
+    manifest = pd.DataFrame({"id": list(pairs), "class": ""})
+    metrics, per_image, _, _ = summarise_metrics(*match_images(predicted, true, manifest))
+    texts = [json.dumps(metrics, indent=2) + "\n", per_image.to_csv(index=False)]
+    for path, text in zip(results, texts, strict=False):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
+            part.write_text(text, encoding="utf-8")
+
+
+def _pair(found: Path, truth: Path) -> dict[str, tuple[Path, Path]]:
+    """Find the two files of each name in `truth`."""
+    from karyoseg.core.io.inputs import find_images
+    from karyoseg.core.io.stems import stem
+
+    files: dict[str, list[Path]] = {}
+    for image in find_images(str(found)):
+        files.setdefault(stem(image.path), []).append(Path(image.path))
+    pairs, problems = {}, Problems()
+    for image in find_images(str(truth)):
+        name = stem(image.path)
+        here = files.get(name, [])
+        # Beside its label images, predict writes previews of the same names.
+        chosen = here if len(here) == 1 else [path for path in here if path.suffix.lower() in _TIFF]
+        if name in pairs:
+            problems.add(image.path, f"the second file named {name}", "one in the folder", "Move the other away.")
+        elif len(chosen) == 1:
+            pairs[name] = chosen[0], Path(image.path)
+        else:
+            found_here = f"{len(here)} files of this name" if here else "nothing of this name"
+            needed = f"one label image {name}.* in {found}"
+            problems.add(image.path, f"{found_here} in {found}", needed, "Add it, or move this file away.")
+    problems.raise_if_any(f"label images in {truth} cannot be compared with {found}")
+    return pairs
