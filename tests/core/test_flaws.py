@@ -55,6 +55,24 @@ def test_hot_pixels_are_replaced_and_the_rest_is_kept(dtype: type, share: float,
     assert hot.max() == 65535  # the input is left alone
 
 
+@pytest.mark.parametrize("photons", [0.1, 0.2, 0.3])
+def test_single_photons_are_not_hot(photons: float, rng: np.random.Generator) -> None:
+    y, x = np.mgrid[:512, :512]
+    inside = np.hypot(y % 128 - 64, x % 128 - 64) < 16
+    image = rng.poisson(np.where(inside, photons, photons / 50)).astype(np.uint16)
+    assert remove_hot_pixels(image).sum() > 0.95 * image.sum()
+
+
+def test_rare_small_nuclei_on_a_background_of_one_value_keep_their_corners() -> None:
+    image = np.zeros((1000, 1000), np.uint16)
+    for y, x in np.ndindex(8, 8):
+        image[100 * y + 50 : 100 * y + 55, 100 * x + 50 : 100 * x + 55] = 800
+    assert remove_hot_pixels(image) is image
+    hot = image.copy()
+    hot[500, 500] = 60000
+    np.testing.assert_array_equal(remove_hot_pixels(hot), image)
+
+
 def test_dead_pixels_count_as_well(rng: np.random.Generator) -> None:
     image = rng.normal(2000, 3, (60, 60)).astype(np.uint16)
     image[20, 30] = 0

@@ -211,6 +211,14 @@ def test_foreground_adds_a_rim_and_removes_what_it_denies() -> None:
     assert np.array_equal(combined, draw((20, 20, 9.5)))
 
 
+@pytest.mark.parametrize("radius", [2, 3, 8])
+def test_small_nuclei_stay_where_all_are_small(radius: int) -> None:
+    nuclei = draw(*((y, x, radius + 0.3) for y in (10, 30, 50) for x in (10, 30, 50, 70)))
+    debris = draw((20, 20, 1))
+    both = np.where(debris > 0, 13, nuclei)
+    assert np.array_equal(combine(both, both, None, PostProcessing()), nuclei)
+
+
 def test_parameters_come_back_from_json() -> None:
     parameters = PostProcessing(max_occupied=0.5, erosion_radius=2)
     text = json.dumps({"parameters": asdict(parameters), "score": 0.7})

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from benchmarks.accuracy.conditions import draw
 from scipy import ndimage as ndi
 
 from karyoseg.core.size import estimate_diameter, median_diameter, polygon_diameters, resize_image, resize_labels
@@ -99,6 +100,14 @@ def test_estimate_of_one_nucleus_in_a_large_noisy_field(brightness: float, rng: 
 def test_estimate_of_tiny_and_of_dim_nuclei(diameter: int, noise: float) -> None:
     image = draw_disks(diameter, 256, touching=False, noise=noise, gradient=0, seed=diameter)
     assert 1 / 1.5 < estimate_diameter(image) / diameter < 1.5
+
+
+@pytest.mark.parametrize(("scene", "seed", "zoom"), [("dim", 1, 4), ("dense", 0, 9)])
+def test_estimate_of_large_nuclei_is_not_that_of_their_texture(scene: str, seed: int, zoom: int) -> None:
+    image, labels = draw(scene, np.random.default_rng(seed))
+    side = min(*image.shape, 1400 // zoom)
+    large = cv2.resize(image[:side, :side].astype(np.float32), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+    assert 1 / 1.5 < estimate_diameter(large) / (zoom * median_diameter(labels[:side, :side])) < 1.5
 
 
 def test_diameters_of_polygons() -> None:

@@ -199,6 +199,26 @@ def test_dsb2018_splits_by_folder_and_allows_unlabelled_tests(tmp_path: Path) ->
     assert (manifest["label_sha256"] == "").tolist() == [True, False]
 
 
+@pytest.mark.parametrize(
+    ("folder", "split"),
+    [
+        ("human testis", ""),
+        ("latest", ""),
+        ("Testing", "test"),
+        ("MoNuSegTest", "test"),
+        ("testset_2", "test"),
+        ("TRAIN", "train"),
+        ("training", "train"),
+        ("strained", ""),
+    ],
+)
+def test_dsb2018_splits_are_words(tmp_path: Path, folder: str, split: str) -> None:
+    write_dsb(tmp_path / folder, "a", rgba(gray=True), [LABELS == 1])
+    write_dsb(tmp_path / "other", "b", rgba(gray=True), [LABELS == 1])
+    records = {record.id: record.split for record in open_source(tmp_path, "dsb2018").records}
+    assert records == {"a": split, "b": ""}
+
+
 def test_dsb2018_foreign_test_ids(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_dsb(tmp_path, "a", rgba(gray=True), [LABELS == 1])
     with pytest.raises(KaryosegError, match="None of the 2 ids"):

@@ -12,7 +12,9 @@ import tifffile
 from karyoseg.core.io.tiffs import decode_image, decode_labels, encode_image, encode_labels
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.int16, np.float32, np.float64])
+@pytest.mark.parametrize(
+    "dtype", [np.uint8, np.uint16, np.uint32, np.int16, np.int64, np.uint64, np.float32, np.float64]
+)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (13, 17), (13, 17, 2), (13, 17, 3), (13, 17, 4), (1, 9, 2)])
 def test_images_come_back_exactly(rng: np.random.Generator, dtype: type, shape: tuple[int, ...]) -> None:
     image = (rng.random(shape) * 100).astype(dtype)

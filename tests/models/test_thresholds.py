@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -53,19 +54,21 @@ def test_search_equals_brute_force_with_stardist(trained: Any, sample: Callable)
 
     found_at_lowest = [candidates(KerasEngine(network), image, 0.1) for image, _ in pairs]
 
-    def predict_at(nms: float) -> Iterator[tuple[np.ndarray, Prediction]]:
-        for (_, truth), found in zip(pairs, found_at_lowest, strict=True):
-            yield truth, suppress(found, nms_thresh=nms, shape=truth.shape, out_shape=truth.shape)
+    def predict(found: Any, shape: tuple[int, int], nms: float) -> Prediction:
+        return suppress(found, nms_thresh=nms, shape=shape, out_shape=shape)
 
+    images = [
+        (truth, partial(predict, found, truth.shape)) for (_, truth), found in zip(pairs, found_at_lowest, strict=True)
+    ]
     scores: dict[tuple[float, float], float] = {}
     for nms in nms_grid:
         for index, prob in enumerate(prob_grid):
-            one = search_thresholds(predict_at, [nms], prob_grid[index : index + 1], IOUS, tolerance=0)
+            one = search_thresholds(images, [nms], prob_grid[index : index + 1], IOUS, tolerance=0)
             scores[nms, prob] = one.score
     assert scores == pytest.approx(expected, abs=1e-9)
     assert len({round(score, 6) for score in scores.values()}) > 3
 
-    best = search_thresholds(predict_at, nms_grid, prob_grid, IOUS, tolerance=0)
+    best = search_thresholds(images, nms_grid, prob_grid, IOUS, tolerance=0)
     assert best.score == pytest.approx(max(expected.values()), abs=1e-3)
     assert best.score == pytest.approx(expected[best.nms, best.prob], abs=1e-9)
 
@@ -76,7 +79,7 @@ def test_the_best_pair_is_found() -> None:
         0.3: prediction_of(blocks((0, 10), (20, 30), (50, 60)), [0.9, 0.8, 0.4]),
         0.5: prediction_of(blocks((0, 10), (50, 60), (70, 80)), [0.9, 0.8, 0.4]),
     }
-    best = search_thresholds(lambda nms: [(truth, at_nms[nms])], [0.3, 0.5], np.array([0.2, 0.5, 0.7, 0.85]))
+    best = search_thresholds([(truth, at_nms.__getitem__)], [0.3, 0.5], np.array([0.2, 0.5, 0.7, 0.85]))
     assert best.nms == 0.3
     assert best.prob in (0.5, 0.7)
     assert best.score == 1
@@ -85,7 +88,7 @@ def test_the_best_pair_is_found() -> None:
 def test_the_middle_of_a_plateau_is_chosen() -> None:
     truth = blocks((0, 10))
     found = prediction_of(blocks((0, 10), (20, 30)), [0.9, 0.35])
-    best = search_thresholds(lambda _: [(truth, found)], [0.4], np.round(np.arange(0.2, 0.91, 0.1), 2), tolerance=0)
+    best = search_thresholds([(truth, lambda _: found)], [0.4], np.round(np.arange(0.2, 0.91, 0.1), 2), tolerance=0)
     assert best.prob == pytest.approx(0.6)  # 0.4 ... 0.8 are equally good
 
 
@@ -94,7 +97,7 @@ def test_a_lower_threshold_is_preferred_if_it_costs_next_to_nothing(n_false: int
     spans = [(4 * i, 4 * i + 2) for i in range(300 + n_false)]
     found = prediction_of(blocks(*spans, width=1300), [0.9] * 300 + [0.6] * n_false)
     best = search_thresholds(
-        lambda _: [(blocks(*spans[:300], width=1300), found)], [0.4], np.array([0.3, 0.5, 0.7, 0.8, 0.85])
+        [(blocks(*spans[:300], width=1300), lambda _: found)], [0.4], np.array([0.3, 0.5, 0.7, 0.8, 0.85])
     )
     assert best.prob == prob  # 300 / 301 is within 0.005 of 1, 300 / 303 is not
     assert best.score == pytest.approx(300 / (300 + n_false) if prob == 0.5 else 1)
@@ -103,10 +106,10 @@ def test_a_lower_threshold_is_preferred_if_it_costs_next_to_nothing(n_false: int
 def test_counts_are_pooled_over_images() -> None:
     """A mean of the scores of the images would choose otherwise."""
     busy = blocks(*[(10 * i, 10 * i + 8) for i in range(9)])
-    many = (busy, prediction_of(busy, [0.45] * 9))
+    many = (busy, lambda _: prediction_of(busy, [0.45] * 9))
     single = blocks((0, 10))
-    empty = [(single, prediction_of(blocks((0, 10), (40, 50), (60, 70)), [0.9, 0.45, 0.45])) for _ in range(3)]
-    best = search_thresholds(lambda _: [many, *empty], [0.4], np.array([0.3, 0.6]))
+    half = prediction_of(blocks((0, 10), (40, 50), (60, 70)), [0.9, 0.45, 0.45])
+    best = search_thresholds([many, *[(single, lambda _: half)] * 3], [0.4], np.array([0.3, 0.6]))
     assert best.prob == 0.3
     assert best.score == pytest.approx(12 / (12 + 6))
 
@@ -116,7 +119,7 @@ def test_not_annotated_area_keeps_probabilities_and_objects_in_step() -> None:
     truth[:, 60:] = -1
     # The second object lies in not annotated area: it neither counts nor shifts the others.
     found = prediction_of(blocks((0, 10), (70, 80), (20, 30), (52, 58)), [0.9, 0.3, 0.8, 0.4])
-    best = search_thresholds(lambda _: [(truth, found)], [0.4], np.array([0.25, 0.5, 0.85]))
+    best = search_thresholds([(truth, lambda _: found)], [0.4], np.array([0.25, 0.5, 0.85]))
     assert iou_matrix(truth, found.labels).shape == (3, 3)
     assert best.prob == 0.5
     assert best.score == pytest.approx(2 / 3)
@@ -124,11 +127,24 @@ def test_not_annotated_area_keeps_probabilities_and_objects_in_step() -> None:
 
 def test_a_model_that_finds_nothing_gets_the_usual_thresholds(caplog: pytest.LogCaptureFixture) -> None:
     empty = prediction_of(np.zeros((10, 100)), [])
-    best = search_thresholds(lambda _: [(blocks((0, 10)), empty)])
+    best = search_thresholds([(blocks((0, 10)), lambda _: empty)])
     assert (best.prob, best.nms, best.score) == (0.5, 0.4, 0)
     assert "hardly trained" in caplog.text
 
 
 def test_empty_truth_and_empty_prediction_do_not_fail() -> None:
     nothing = np.zeros((10, 100), np.int32)
-    assert search_thresholds(lambda _: [(nothing, prediction_of(nothing, []))]).score == 0
+    assert search_thresholds([(nothing, lambda _: prediction_of(nothing, []))]).score == 0
+
+
+def test_one_image_is_looked_at_after_the_other() -> None:
+    """Candidates of many images would not fit in memory."""
+    truth, events = blocks((0, 10)), []
+
+    def images() -> Any:
+        for number in range(3):
+            events.append(("image", number))
+            yield truth, lambda nms, number=number: events.append((nms, number)) or prediction_of(truth, [0.9])
+
+    search_thresholds(images(), [0.3, 0.5])
+    assert events == [(step, number) for number in range(3) for step in ("image", 0.3, 0.5)]

@@ -80,6 +80,8 @@ def _with_median(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _hot_limit(middle: np.ndarray) -> float:
     low, high = sampled_range(middle)
+    if low == high:  # what is bright is too rare for percentiles
+        low, high = float(middle.min()), float(middle.max())
     return _SPIKE * (high - low)
 
 

@@ -129,9 +129,13 @@ def remove_small(labels: np.ndarray, min_area: int) -> np.ndarray:
     >>> remove_small(np.array([[1, 0, 2, 2]]), min_area=2).tolist()
     [[0, 0, 2, 2]]
     """
-    ids, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    small = (ids > 0) & (counts < min_area)
-    return np.where(small[inverse].reshape(labels.shape), 0, labels).astype(labels.dtype)
+    kept = labels.copy()
+    regions = find_regions(labels)
+    small = regions.area < min_area
+    for index, top, left, bottom, right in np.column_stack([regions.labels, *regions.boxes()])[small].tolist():
+        region = kept[top:bottom, left:right]
+        region[region == index] = 0
+    return kept
 
 
 def clean_labels(labels: np.ndarray, scale: float, *, fill: bool = True, min_area: int = 0) -> np.ndarray:

@@ -26,6 +26,7 @@ _MIN_DIAMETER = 6.0  # what is smaller cannot be told from noise
 _MIN_LIFT = 0.04  # brightness above the surroundings, share of the intensity range
 _MAX_ROUNDS = 10
 _ZOOMS = (1.0, 0.5, 2.0)  # tried until something is found: smaller has less noise, larger shows nuclei of few pixels
+_TEXTURE = 6.0  # times smaller than what the first window shows: not nuclei, but what is inside large ones
 _LARGEST_BLUR = 2.0  # against noise [px]
 _CALIBRATION = 1.15  # equivalent over inscribed diameter: median of 431 real images (BBBC038, training part)
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
@@ -102,7 +103,8 @@ def estimate_diameter(image: np.ndarray) -> float:
     peak of the distance transform is the inscribed radius of one nucleus, touching neighbours included. The window
     starts at half the image and shrinks to twice the size found until that is stable: so tissue whose background
     varies is divided into its nuclei, and large nuclei stay whole. Empty margins and hot pixels are left out, noise is
-    smoothed. If nothing stands out, the image is looked at in other sizes.
+    smoothed. If nothing stands out, the image is looked at in other sizes; what is found there counts, unless it is far
+    smaller than what the first window showed: then it is the texture of large nuclei.
 
     Images with dark nuclei on a bright background (stained tissue, phase contrast) give a number without meaning:
     state the diameter there.
@@ -119,21 +121,24 @@ def estimate_diameter(image: np.ndarray) -> float:
         Diameter [px]; NaN if nothing of at least 3 px stands out.
     """
     image = without_margins(image)
+    largest = float("nan")
     for zoom in _ZOOMS:
         gray = remove_hot_pixels(_busiest_part(image, round(_MAX_SIDE / max(zoom, 1))))
         if zoom > 1 and _noise_blur(gray):
             break  # enlarged noise looks like nuclei
         size = tuple(max(1, round(n * zoom)) for n in gray.shape[::-1])
-        diameter = _diameter(gray if zoom == 1 else cv2.resize(gray, size, interpolation=cv2.INTER_AREA)) / zoom
+        diameter, in_first = _diameter(gray if zoom == 1 else cv2.resize(gray, size, interpolation=cv2.INTER_AREA))
         if not math.isnan(diameter):
-            return diameter
-    return float("nan")
+            return largest if diameter / zoom < largest / _TEXTURE else diameter / zoom
+        if zoom <= 1:  # enlarged, noise has something to find in the first window
+            largest = float(np.fmax(largest, in_first / zoom))
+    return largest
 
 
-def _diameter(gray: np.ndarray) -> float:
-    """Estimate without trying other zooms."""
+def _diameter(gray: np.ndarray) -> tuple[float, float]:
+    """Estimate without trying other zooms; and what is found in the first window. NaN is for nothing."""
     if min(gray.shape) < _MIN_SIDE or not np.ptp(gray) > 0:
-        return float("nan")
+        return float("nan"), float("nan")
     blur = _noise_blur(gray)
     gray = cv2.GaussianBlur(gray, (0, 0), blur) if blur else gray
     low, high = np.percentile(gray[::2, ::2], [1, 99.8])
@@ -142,18 +147,22 @@ def _diameter(gray: np.ndarray) -> float:
     stretched = np.sqrt(np.clip((gray - low) / max(high - low, 1e-9), 0, 1))
     smooth = cv2.GaussianBlur(stretched, (0, 0), 1.0)
     bright = smooth > threshold_otsu(smooth[::2, ::2])
-    window, diameter = min(gray.shape) / 2, math.inf
-    for _ in range(_MAX_ROUNDS):
+    window, diameter, first = min(gray.shape) / 2, math.inf, math.inf
+    for number in range(_MAX_ROUNDS):
         found = _median_peak(bright, smooth, window)
         if math.isnan(found):
             break
         stable = math.isfinite(diameter) and found > 0.85 * diameter
         diameter = min(found, diameter)
+        first = found if number == 0 else first
         if stable and window < 3 * diameter:
             break
         window = max(window / 2, 2 * diameter, _MIN_SIDE)
     least = _MIN_DIAMETER * max(1.0, blur)  # spots of smoothed noise grow with the blur
-    return _CALIBRATION * diameter if least <= _CALIBRATION * diameter < math.inf else float("nan")
+    typical, in_first = (
+        _CALIBRATION * one if least <= _CALIBRATION * one < math.inf else float("nan") for one in (diameter, first)
+    )
+    return typical, in_first
 
 
 def _noise_blur(gray: np.ndarray) -> float:

@@ -12,6 +12,7 @@ import tifffile
 _MAX_UINT16 = np.iinfo(np.uint16).max
 _COLOUR_CHANNELS = 3
 _UM_PER_CM = 1e4
+_PREDICTED_BELOW = 8  # bytes; of integers as large no predictor is defined
 
 
 def encode_image(image: np.ndarray) -> bytes:
@@ -33,7 +34,7 @@ def encode_image(image: np.ndarray) -> bytes:
         buffer,
         image,
         compression="zlib",
-        predictor=True,
+        predictor=image.dtype.kind == "f" or image.dtype.itemsize < _PREDICTED_BELOW,
         photometric="rgb" if colour else "minisblack",
         planarconfig="contig" if image.ndim == 3 else None,  # noqa: PLR2004
         metadata=None,

@@ -6,7 +6,8 @@ C. ``correct_contours``, ``keep_largest_parts``: move contours towards the foreg
 D. ``drop_unsupported``: remove objects that the map does not confirm.
 
 The rules are pure functions of label images, in :mod:`karyoseg.core.postprocessing.rules`; :func:`combine` applies B to
-D. Sizes are in pixels of the image; the published ones are in pixels of an image of twice the size.
+D. Sizes are in pixels of the image; the published ones are in pixels of an image of twice the size. Areas below which
+objects are dropped are never more than a third of that of the typical nucleus, whatever the scale of an image.
 
 References
 ----------
@@ -19,7 +20,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -33,8 +34,10 @@ from karyoseg.core.postprocessing.rules import (
     keep_largest_parts,
     merge_runs,
 )
+from karyoseg.core.size import median_diameter
 
 _DIGITS = 4
+_AREAS = ("min_run_area", "min_corrected_area", "min_area")
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,26 @@ class PostProcessing:
             if not 0 <= value <= most:
                 needed = "0 to 1" if name in _SHARES else "at least 0"
                 raise KaryosegError(f"post-processing: {name} is {value}; needed: {needed}. Correct it.")
+
+    def for_nuclei_of(self, diameter: float) -> Self:
+        """Limit the smallest areas to a third of that of a nucleus.
+
+        Parameters
+        ----------
+        diameter : float
+            Typical diameter in the image [px]; NaN changes nothing.
+
+        Returns
+        -------
+        PostProcessing
+            The parameters for that image.
+        """
+        third = math.pi / 12 * diameter**2
+        return (
+            self
+            if math.isnan(third)
+            else replace(self, **{name: min(getattr(self, name), int(third)) for name in _AREAS})
+        )
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -160,7 +183,7 @@ def combine(first: Labels, second: Labels, foreground: np.ndarray | None, parame
     (Y, X) int32 ndarray
         Objects numbered from 1. The inputs are not changed.
     """
-    p = parameters
+    p = parameters.for_nuclei_of(median_diameter(first))
     runs = [remove_small(run, p.min_run_area) for run in (first, second)]
     labels = merge_runs(*runs, max_occupied=p.max_occupied, large_nuclei=p.large_nuclei)
     if foreground is None:

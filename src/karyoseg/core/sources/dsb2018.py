@@ -9,6 +9,7 @@ References
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -214,7 +215,7 @@ def open_dsb2018(folder: Path, options: SourceOptions) -> MaskFolderSource:
     found: list[tuple[tuple[str, ...], SampleRecord]] = []
     for path in _sample_folders(folder, _SEARCH_DEPTH):
         parts = path.relative_to(folder).parts
-        record = _record(path, " ".join(parts[:-1]).lower(), options, problems)
+        record = _record(path, " ".join(parts[:-1]), options, problems)
         if record is not None:
             found.append((parts, record))
     ids = unique_ids([parts for parts, _ in found])
@@ -235,12 +236,18 @@ def _sample_folders(folder: Path, depth: int) -> list[Path]:
     return found
 
 
+def _has_word(names: str, word: str) -> bool:
+    """Find a word in names of folders, as in ``stage1_test``, ``Testing`` or ``TestSet``, but not in ``testis``."""
+    apart = rf"(?<![^\W\d_])(?i:{word}(s|ing|set|data)?)(?![^\W\d_])"
+    return re.search(rf"{apart}|(?<![A-Z]){word.title()}(?![a-z])", names) is not None
+
+
 def _record(path: Path, above: str, options: SourceOptions, problems: Problems) -> SampleRecord | None:
     """Describe one sample folder; `above` names the folders around it. None if it is incomplete."""
     images_folder, masks_folder = subfolder(path, "images"), subfolder(path, "masks")
     images = image_files(images_folder) if images_folder else []
     masks = image_files(masks_folder) if masks_folder else []
-    split = "test" if "test" in above else "train" if "train" in above else ""
+    split = next((word for word in ("test", "train") if _has_word(above, word)), "")
     if len(images) != 1:
         problems.add(
             str(path / "images"),

@@ -66,7 +66,7 @@ def check_samples(train: LabelledSamples, validation: LabelledSamples, options: 
         )
     if small:
         logger.warning(
-            "%d images are smaller than the patch of %s px; they are padded, the padding is not learnt from. "
+            "%d images are smaller than the patch of %s px; they are mirrored to that size. "
             "A smaller patch_size trains faster.",
             small,
             "x".join(map(str, options["patch_size"])),

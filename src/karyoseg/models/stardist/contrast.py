@@ -78,7 +78,7 @@ def plan_contrast(model: StarDistSegmenter, image: np.ndarray, facts: ImageFacts
         return usual
     selected = recipe.select(image)
     gray = selected if selected.ndim == 2 else selected.mean(axis=-1)  # noqa: PLR2004
-    if facts.contrast == "auto" and not may_absorb(gray):
+    if facts.contrast == "auto" and not may_absorb(gray.astype(image.dtype, copy=False)):
         return usual
     knows_dark = recipe.colour == "keep" or (share_dark or 0) >= _FEW
     shown = recipe if knows_dark else replace(recipe, white=white_level(image, gray))

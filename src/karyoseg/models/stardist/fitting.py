@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,9 +62,9 @@ class Fitted:
     history: pd.DataFrame
     facts: dict[str, Any]
 
-    def search(self, predict_at: Callable[..., Any], nms_grid: Sequence[float]) -> Thresholds:
+    def search(self, images: Iterable[tuple[np.ndarray, Any]], nms_grid: Sequence[float]) -> Thresholds:
         """Choose the thresholds on validation predictions and say which."""
-        best = search_thresholds(predict_at, nms_grid)
+        best = search_thresholds(images, nms_grid)
         logger.info("Chosen thresholds: prob %.2f, nms %.2f (validation score %.4f)", best.prob, best.nms, best.score)
         return best
 

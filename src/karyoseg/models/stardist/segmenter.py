@@ -281,21 +281,22 @@ class StarDistSegmenter(ModelFolder):
                 *(init["path"], theirs, ours),
             )
 
-    def _validation_predictions(self, network: StarDist2D, validation: LabelledSamples) -> Any:
+    def _validation_predictions(
+        self, network: StarDist2D, validation: LabelledSamples
+    ) -> Iterator[tuple[np.ndarray, Callable[[float], Prediction]]]:
+        """Give the true labels of each image, and its prediction for any NMS threshold."""
         from karyoseg.models.stardist.engines.keras import KerasEngine
         from karyoseg.models.stardist.instances import candidates, suppress
         from karyoseg.models.stardist.thresholds import PROB_GRID
 
         engine = KerasEngine(network)
-        predicted = Progress(validation.ids, desc="predicting validation images", unit="image")
-        found = {key: candidates(engine, validation.images[key](), float(PROB_GRID[0])) for key in predicted}
+        for key in Progress(validation.ids, desc="choosing thresholds", unit="image"):
+            found, truth = candidates(engine, validation.images[key](), float(PROB_GRID[0])), validation.labels[key]()
 
-        def predict_at(nms: float) -> Iterator[tuple[np.ndarray, Prediction]]:
-            for key in Progress(validation.ids, desc=f"trying NMS threshold {nms:g}", unit="image"):
-                truth = validation.labels[key]()
-                yield truth, suppress(found[key], nms_thresh=nms, shape=truth.shape, out_shape=truth.shape)
+            def predict_at(nms: float, found: Any = found, shape: Any = truth.shape) -> Prediction:
+                return suppress(found, nms_thresh=nms, shape=shape, out_shape=shape)
 
-        return predict_at
+            yield truth, predict_at
 
     def _write(self, facts: Mapping[str, Any], history: pd.DataFrame, thresholds: Any) -> None:
         for cached in ("config", "thresholds", "fingerprint"):

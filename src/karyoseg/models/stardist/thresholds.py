@@ -44,7 +44,7 @@ class Thresholds:
 
 
 def search_thresholds(
-    predict_at: Callable[[float], Iterable[tuple[np.ndarray, Prediction]]],
+    images: Iterable[tuple[np.ndarray, Callable[[float], Prediction]]],
     nms_grid: Sequence[float] = (0.3, 0.4, 0.5),
     prob_grid: np.ndarray = PROB_GRID,
     iou_thresholds: Sequence[float] = (0.3, 0.5, 0.7),
@@ -57,8 +57,9 @@ def search_thresholds(
 
     Parameters
     ----------
-    predict_at : callable
-        Given an NMS threshold, yields ``(true labels, prediction at prob_grid[0])`` per validation image.
+    images : iterable of (ndarray, callable)
+        Per validation image the true labels, and what gives the prediction at prob_grid[0] for an NMS threshold.
+        Images are gone through once, so that one is in memory at a time.
     nms_grid : sequence of float
         NMS thresholds to try.
     prob_grid : (P,) ndarray
@@ -74,13 +75,14 @@ def search_thresholds(
         The best pair, of equal ones that in the middle of the plateau; or the lowest probability threshold beside it
         whose score is within the tolerance.
     """
+    counts = np.zeros((len(nms_grid), len(iou_thresholds), len(prob_grid), 3), dtype=np.int64)  # tp, n_pred, n_true
+    for truth, predict_at in images:
+        for number, nms in enumerate(nms_grid):
+            counts[number] += _count(truth, predict_at(nms), prob_grid, iou_thresholds)
+    tp, n_pred, n_true = np.moveaxis(counts, -1, 0)
+    scores = (tp / np.maximum(n_pred + n_true - tp, 1)).mean(axis=1)
     best, highest = Thresholds(*_FALLBACK, score=-1.0), -1.0
-    for nms in nms_grid:
-        counts = np.zeros((len(iou_thresholds), len(prob_grid), 3), dtype=np.int64)  # tp, n_pred, n_true
-        for truth, prediction in predict_at(nms):
-            counts += _count(truth, prediction, prob_grid, iou_thresholds)
-        tp, n_pred, n_true = np.moveaxis(counts, -1, 0)
-        score = (tp / np.maximum(n_pred + n_true - tp, 1)).mean(axis=0)
+    for nms, score in zip(nms_grid, scores, strict=True):
         plateau = np.flatnonzero(score >= score.max() - 1e-3)
         middle = plateau[len(plateau) // 2]
         logger.info("Thresholds: nms %.2f -> best prob %.2f, score %.4f", nms, prob_grid[middle], score[middle])
