@@ -34,7 +34,8 @@ from karyoseg.core.postprocessing.rules import (
     keep_largest_parts,
     merge_runs,
 )
-from karyoseg.core.size import median_diameter
+from karyoseg.core.regions import find_regions
+from karyoseg.core.size import typical_diameter
 
 _DIGITS = 4
 _AREAS = ("min_run_area", "min_corrected_area", "min_area")
@@ -93,25 +94,24 @@ class PostProcessing:
                 needed = "0 to 1" if name in _SHARES else "at least 0"
                 raise KaryosegError(f"post-processing: {name} is {value}; needed: {needed}. Correct it.")
 
-    def for_nuclei_of(self, diameter: float) -> Self:
-        """Limit the smallest areas to a third of that of a nucleus.
+    def for_objects_like(self, labels: Labels) -> Self:
+        """Limit the smallest areas to a third of that of the typical object.
 
         Parameters
         ----------
-        diameter : float
-            Typical diameter in the image [px]; NaN changes nothing.
+        labels : (Y, X) integer ndarray
+            Label image. Half of the area of its objects is in smaller ones than the typical, so debris has little say.
 
         Returns
         -------
         PostProcessing
-            The parameters for that image.
+            The parameters for that image; without objects the same.
         """
-        third = math.pi / 12 * diameter**2
-        return (
-            self
-            if math.isnan(third)
-            else replace(self, **{name: min(getattr(self, name), int(third)) for name in _AREAS})
-        )
+        areas = find_regions(labels).area
+        if not areas.size:
+            return self
+        third = int(typical_diameter(np.sqrt(areas)) ** 2 / 3)
+        return replace(self, **{name: min(getattr(self, name), third) for name in _AREAS})
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -183,7 +183,7 @@ def combine(first: Labels, second: Labels, foreground: np.ndarray | None, parame
     (Y, X) int32 ndarray
         Objects numbered from 1. The inputs are not changed.
     """
-    p = parameters.for_nuclei_of(median_diameter(first))
+    p = parameters.for_objects_like(first)
     runs = [remove_small(run, p.min_run_area) for run in (first, second)]
     labels = merge_runs(*runs, max_occupied=p.max_occupied, large_nuclei=p.large_nuclei)
     if foreground is None:
