@@ -83,3 +83,10 @@ def test_other_sizes_and_damaged_files_are_reported_together(folders: tuple[Path
     assert "(2 problems)" in message
     assert "(9, 9)" in message
     assert "b.c.png" in message
+
+
+def test_missing_and_empty_folders_are_named(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    found, truth = folders
+    (tmp_path / "empty").mkdir()
+    for pair in ((found, tmp_path / "empty"), (tmp_path / "nowhere", truth)):
+        assert "no label images there" in run(*pair, code=1)

@@ -10,7 +10,7 @@ import click
 
 from karyoseg.cli.errors import with_readable_errors
 from karyoseg.cli.outputs import OVERWRITE, require_free
-from karyoseg.core.errors import Problems
+from karyoseg.core.errors import KaryosegError, Problems
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _TIFF = (".tif", ".tiff")
@@ -52,25 +52,29 @@ def score(found: Path, truth: Path, output: Path | None, overwrite: bool) -> Non
 
 def _pair(found: Path, truth: Path) -> dict[str, tuple[Path, Path]]:
     """Find the two files of each name in `truth`."""
-    from karyoseg.core.io.inputs import find_images
     from karyoseg.core.io.stems import stem
+    from karyoseg.core.sources.names import image_files
 
+    for folder in (found, truth):
+        if not (folder.is_dir() and image_files(folder)):
+            raise KaryosegError(f"{folder}: no label images there; needed: a folder that holds some. Check the path.")
     files: dict[str, list[Path]] = {}
-    for image in find_images(str(found)):
-        files.setdefault(stem(image.path), []).append(Path(image.path))
-    pairs, problems = {}, Problems()
-    for image in find_images(str(truth)):
-        name = stem(image.path)
+    for path in image_files(found):
+        files.setdefault(stem(path), []).append(path)
+    pairs: dict[str, tuple[Path, Path]] = {}
+    problems = Problems()
+    for path in image_files(truth):
+        name = stem(path)
         here = files.get(name, [])
         # Beside its label images, predict writes previews of the same names.
-        chosen = here if len(here) == 1 else [path for path in here if path.suffix.lower() in _TIFF]
+        chosen = here if len(here) == 1 else [one for one in here if one.suffix.lower() in _TIFF]
         if name in pairs:
-            problems.add(image.path, f"the second file named {name}", "one in the folder", "Move the other away.")
+            problems.add(str(path), f"the second file named {name}", "one in the folder", "Move the other away.")
         elif len(chosen) == 1:
-            pairs[name] = chosen[0], Path(image.path)
+            pairs[name] = chosen[0], path
         else:
             found_here = f"{len(here)} files of this name" if here else "nothing of this name"
             needed = f"one label image {name}.* in {found}"
-            problems.add(image.path, f"{found_here} in {found}", needed, "Add it, or move this file away.")
+            problems.add(str(path), f"{found_here} in {found}", needed, "Add it, or move this file away.")
     problems.raise_if_any(f"label images in {truth} cannot be compared with {found}")
     return pairs
