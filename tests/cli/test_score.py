@@ -90,3 +90,8 @@ def test_missing_and_empty_folders_are_named(folders: tuple[Path, Path], tmp_pat
     (tmp_path / "empty").mkdir()
     for pair in ((found, tmp_path / "empty"), (tmp_path / "nowhere", truth)):
         assert "no label images there" in run(*pair, code=1)
+
+
+def test_a_place_that_cannot_be_written(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "cannot be written" in run(*folders, "--output", tmp_path / "file" / "scores", code=1)

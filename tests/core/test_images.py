@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -15,6 +16,7 @@ from karyoseg.core.axes import parse_axes
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.io.image_files import ImageError
 from karyoseg.core.io.images import read_image, read_labels
+from karyoseg.core.io.large_images import open_large
 from karyoseg.core.threads import map_completed
 
 RNG = np.random.default_rng(7)
@@ -98,6 +100,29 @@ def test_extra_samples_that_are_no_alpha_are_channels(tmp_path: Path) -> None:
     expected = pixels("u2", *SHAPE, 2)
     tifffile.imwrite(tmp_path / "a.tif", expected, photometric="minisblack", planarconfig="contig")
     assert same(read_image(tmp_path / "a.tif").array, expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "n_channels", "has_stains"),
+    [
+        ((*SHAPE, 4), {}, 3, False),
+        ((*SHAPE, 2), {"photometric": "minisblack", "planarconfig": "contig"}, 2, True),
+        ((*SHAPE, 5), {"photometric": "rgb", "extrasamples": ["unspecified", "unspecified"]}, 5, True),
+        ((*SHAPE, 5), {"photometric": "rgb", "extrasamples": ["unspecified", "unassalpha"]}, 4, True),
+        ((4, *SHAPE), {"photometric": "rgb", "planarconfig": "separate", "extrasamples": ["unassalpha"]}, 4, True),
+        ((3, *SHAPE), {"photometric": "rgb", "planarconfig": "separate"}, 3, True),
+    ],
+)
+def test_channels_that_are_stored_like_colours(
+    tmp_path: Path, shape: tuple[int, ...], options: dict[str, Any], n_channels: int, has_stains: bool
+) -> None:
+    array = pixels("u2", *shape)
+    tifffile.imwrite(tmp_path / "a.tif", array, **({"photometric": "rgb"} | options))
+    expected = np.moveaxis(array, 0, -1) if options.get("planarconfig") == "separate" else array
+    whole, parts = read_image(tmp_path / "a.tif"), open_large(str(tmp_path / "a.tif"))
+    assert same(whole.array, expected[..., :n_channels])
+    assert np.array_equal(parts.read((slice(None), slice(None))), whole.array)
+    assert (whole.has_stains, parts.has_stains) == (has_stains, has_stains)
 
 
 def test_white_is_zero_is_inverted(tmp_path: Path) -> None:

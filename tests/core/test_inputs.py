@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
+import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +17,14 @@ import fsspec
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from http_server import bad_server
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.io.image_files import ImageError
 from karyoseg.core.io.images import read_image
 from karyoseg.core.io.inputs import find_images, is_inside
+from karyoseg.core.io.large_images import open_large
 from karyoseg.core.io.stems import unique_stems
 from karyoseg.core.io.storage import StorageError
 from karyoseg.core.io.tiffs import encode_labels
@@ -46,6 +53,18 @@ def test_folder_is_not_recursive(folder: Path) -> None:
 def test_glob(folder: Path) -> None:
     assert {image.stem for image in find_images(f"{folder}/**/*.tif*")} == {"[x] 50%#", "b", "c"}
     assert [image.stem for image in find_images(f"{folder}/b.*")] == ["b"]
+
+
+def test_glob_passes_over_hidden_folders_and_results(folder: Path) -> None:
+    for name in (".Trash-1000/files/gone.tif", "results/b.tif", "results/.objects/README.txt"):
+        write(folder / name)
+    pattern = f"{folder}/**/*.tif*"
+    assert {image.stem for image in find_images(pattern, skip_results=True)} == {"[x] 50%#", "b", "c"}
+    assert len(find_images(pattern)) == len(find_images(pattern, skip_results=True)) + 1
+    assert [image.stem for image in find_images(f"{folder}/results/*.tif", skip_results=True)] == ["b"]
+    assert [image.stem for image in find_images(f"{folder}/.Trash-1000/**/*.tif")] == ["gone"]
+    with pytest.raises(KaryosegError, match="in output folders of predict"):
+        find_images(f"{folder}/results/**/*.tif", skip_results=True)
 
 
 def test_links_are_what_they_lead_to(folder: Path, tmp_path: Path) -> None:
@@ -169,6 +188,41 @@ def test_a_file_that_a_server_does_not_have_is_missing() -> None:
         read_image(server.answer("/a.png", 404))
 
 
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[str]:
+    """Address of a server of the temporary folder that lists no folders."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def list_directory(self, path: object) -> None:
+            self.send_error(403)
+
+        def log_message(self, *args: object) -> None:
+            """Stay quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_an_image_on_a_web_server_has_another_stamp_when_it_is_another(tmp_path: Path, web: str) -> None:
+    stamps = []
+    for day in (1, 2):
+        os.utime(write(tmp_path / "a.tif", day), times=(day * 86400, day * 86400))
+        stamps += [image.stamp for image in find_images(f"{web}/a.tif")]
+    assert len(set(stamps)) == 2
+    assert find_images(f"{web}/a.tif")[0].stamp == stamps[1]
+
+
+def test_zarr_on_a_web_server_that_lists_nothing(tmp_path: Path, web: str) -> None:
+    zarr.create_array(tmp_path / "a.zarr", shape=(20, 30), dtype="u1")
+    (found,) = find_images(f"{web}/a.zarr")
+    assert (found.stem, open_large(found.path).shape) == ("a", (20, 30))
+    assert found.stamp
+    with pytest.raises(KaryosegError, match="nothing there"):
+        find_images(f"{web}/b.zarr")
+
+
 def test_nothing_found(folder: Path) -> None:
     with pytest.raises(KaryosegError, match="nothing there"):
         find_images(str(folder / "none"))
@@ -225,6 +279,13 @@ def test_stems_never_agree() -> None:
         names = {f"{rng.choice(['', 'x/', 'x/a/'])}{rng.choice(parts)}.{rng.choice(['png', 'tif'])}" for _ in range(12)}
         stems = unique_stems(sorted(names))
         assert len({stem.casefold() for stem in stems}) == len(names)
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="file names are Unicode there")
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"K\xe4se.tif")).write_bytes(write(tmp_path / "a.tif").read_bytes())
+    stems = [image.stem for image in find_images(str(tmp_path))]
+    assert stems == ["K\ufffdse", "a"]
 
 
 def test_long_names_leave_room_for_suffixes() -> None:

@@ -13,6 +13,7 @@ import zarr
 
 from karyoseg.core.io.image_files import ImageError
 from karyoseg.core.io.images import read_image
+from karyoseg.core.io.inputs import find_images
 from karyoseg.core.io.large_images import is_large, open_large
 
 CYX = np.random.default_rng(0).integers(0, 60_000, (3, 130, 170)).astype(np.uint16)
@@ -190,6 +191,18 @@ def test_axes_explain_only_what_a_file_does_not(tmp_path: Path) -> None:
         open_large(ome_zarr(tmp_path / "z.zarr", "0.4", CYX, "zyx"), "CYX")
     with pytest.raises(ImageError, match="4 axes"):
         open_large(path, "YX")
+
+
+def test_stores_of_several_images(tmp_path: Path) -> None:
+    series = zarr.open_group(tmp_path / "series.zarr", mode="w", zarr_format=2)
+    series.attrs["bioformats2raw.layout"] = 3
+    ome_zarr(tmp_path / "series.zarr/0", "0.4")
+    assert open_large(str(tmp_path / "series.zarr")).shape == (130, 170)
+    ome_zarr(tmp_path / "series.zarr/1", "0.4", CYX[..., :99])
+    with pytest.raises(ImageError, match=r"2 images in one store .*series\.zarr/0"):
+        open_large(str(tmp_path / "series.zarr"))
+    (found,) = find_images(str(tmp_path / "series.zarr/1/"))
+    assert (found.stem, open_large(found.path).shape) == ("series_1", (130, 99))
 
 
 def test_what_is_large(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import fsspec
 import numpy as np
@@ -16,11 +17,16 @@ import pytest
 import tifffile
 from kedro.io import DatasetError
 
+from karyoseg.core.blocks.run import LargePrediction
 from karyoseg.core.errors import KaryosegError, Problem
+from karyoseg.core.io.image_files import ImageError
 from karyoseg.core.measure import measure_objects
 from karyoseg.core.predicting import PredictionResult
 from karyoseg.datasets import prediction_folder
 from karyoseg.datasets.prediction_folder import PlannedPrediction, PredictionFolder
+
+if TYPE_CHECKING:
+    from karyoseg.core.blocks.tasks import BlockJob
 
 SUFFIXES = {".tif", ".rois.zip", ".geojson", ".png"}
 
@@ -321,6 +327,41 @@ def planned(source: Path | str, mark: str = "v1") -> dict[str, PlannedPrediction
     made = PredictionResult(*vars(result(1)).values())
     made.info["source"] = str(source)
     return {"A01": PlannedPrediction(lambda: made, mark, str(source))}
+
+
+def test_an_image_whose_name_changes_counts_once(tmp_path: Path) -> None:
+    image = tmp_path / "A01.tif"
+    data = PredictionFolder(path=str(tmp_path / "out"))
+    data.save(planned(image))
+    plan = planned(image)["A01"]
+    data.save({"A01_tif": plan, "A01_png": PlannedPrediction(partial(result, 1), "v1", str(tmp_path / "A01.png"))})
+    assert set(data.load()) == {"A01_tif", "A01_png"}
+    assert (tmp_path / "out/A01.tif").exists()
+    data.save({"A01": plan})
+    assert set(data.load()) == {"A01", "A01_png"}
+
+
+class Damaged(LargePrediction):
+    """A large image, one part of which cannot be read."""
+
+    def write(self, store: Path, table: Path, kept: Path) -> bytes | None:
+        """Find the part."""
+        raise ImageError("slide.zarr", "NaN in one part", "finite numbers", "Replace them.")
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_a_large_image_whose_middle_is_damaged(tmp_path: Path, skip: bool) -> None:
+    large = Damaged(cast("BlockJob", None), {}, fixed_overlap=False, info={}, skip_if_bad=skip)
+    data = PredictionFolder(path=str(tmp_path))
+    plans = {"slide": PlannedPrediction(lambda: large, "v1", "slide.zarr")} | Counted().lazies(n=1)
+    if not skip:
+        with pytest.raises(KaryosegError, match="NaN in one part"):
+            save(data, plans)
+        return
+    data.save(plans)
+    assert set(data.load()) == {"a"}
+    with (tmp_path / "problems.csv").open(newline="") as stream:
+        assert [row["where"] for row in csv.DictReader(stream)] == ["slide.zarr"]
 
 
 def test_results_of_another_image_of_the_same_name_stay(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from karyoseg.cli.errors import with_readable_errors
-from karyoseg.cli.outputs import OVERWRITE, require_free
+from karyoseg.cli.outputs import OVERWRITE, require_free, writing
 from karyoseg.cli.tables import read_table
 from karyoseg.core.errors import KaryosegError, Problem, Problems
 
@@ -148,7 +148,6 @@ def labels_to_runs(source: str, table: Path, overwrite: bool) -> None:
     import pandas as pd
 
     from karyoseg.core.conversions import submission_rows
-    from karyoseg.core.io.files import replacing
     from karyoseg.core.io.images import read_labels
     from karyoseg.core.io.inputs import find_images
 
@@ -162,8 +161,7 @@ def labels_to_runs(source: str, table: Path, overwrite: bool) -> None:
     )
     if found:
         rows = pd.concat(found)
-        table.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(table) as part:
+        with writing(table) as part:
             rows.to_csv(part, index=False)
         click.echo(f"{table}: {(rows['EncodedPixels'] != '').sum()} objects of {rows['ImageId'].nunique()} images.")
     problems.raise_if_any("Some images could not be converted")
@@ -238,14 +236,12 @@ def _write_all(
     problems: Problems | None = None,
 ) -> None:
     """Write the files that each item becomes; what cannot be converted, with `problems`, is reported at the end."""
-    from karyoseg.core.io.files import replacing
 
     def write(item: T) -> None:
         files = {target / file: content for file, content in encode(item).items()}
         require_free(files, overwrite=overwrite)
         for path, content in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as part:
+            with writing(path) as part:
                 part.write_bytes(content)
 
     found = _for_each(items, name, write)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -43,3 +44,31 @@ def require_free(targets: Iterable[Path], *, overwrite: bool, inputs: Iterable[s
             raise ImageError(
                 str(path), "exists already", "a name that is free", "Choose another place, or give --overwrite."
             )
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[Path]:
+    """Write a file in the folder that it needs; it has its name when it is whole.
+
+    Parameters
+    ----------
+    target : Path
+        File to write.
+
+    Yields
+    ------
+    Path
+        Temporary name to write under.
+
+    Raises
+    ------
+    KaryosegError
+        If the place cannot be written.
+    """
+    from karyoseg.core.io.files import replacing
+    from karyoseg.datasets.files import write_errors
+
+    with write_errors(str(target)):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as part:
+            yield part

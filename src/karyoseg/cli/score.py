@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from karyoseg.cli.errors import with_readable_errors
-from karyoseg.cli.outputs import OVERWRITE, require_free
+from karyoseg.cli.outputs import OVERWRITE, require_free, writing
 from karyoseg.core.errors import KaryosegError, Problems
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -30,7 +30,6 @@ def score(found: Path, truth: Path, output: Path | None, overwrite: bool) -> Non
     """
     import pandas as pd
 
-    from karyoseg.core.io.files import replacing
     from karyoseg.core.io.images import read_labels
     from karyoseg.core.lazy import Lazy
     from karyoseg.pipelines.evaluate.nodes import match_images, summarise_metrics
@@ -45,8 +44,7 @@ def score(found: Path, truth: Path, output: Path | None, overwrite: bool) -> Non
     metrics, per_image, _, _ = summarise_metrics(*match_images(predicted, true, manifest))
     texts = [json.dumps(metrics, indent=2) + "\n", per_image.to_csv(index=False)]
     for path, text in zip(results, texts, strict=False):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part:
+        with writing(path) as part:
             part.write_text(text, encoding="utf-8")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from karyoseg.cli.errors import with_readable_errors
-from karyoseg.cli.outputs import OVERWRITE, require_free
+from karyoseg.cli.outputs import OVERWRITE, require_free, writing
 from karyoseg.cli.tables import read_table
 from karyoseg.core.errors import KaryosegError, Problems
 
@@ -31,7 +31,6 @@ def learn(table: Path, target: Path, overwrite: bool) -> None:
     Paths of images are relative to TABLE.
     """
     from karyoseg.core.image_types import TYPE, ImageTypes
-    from karyoseg.core.io.files import replacing
     from karyoseg.core.predicting import read_input
     from karyoseg.core.progress import Progress
 
@@ -42,8 +41,7 @@ def learn(table: Path, target: Path, overwrite: bool) -> None:
     require_free([target], overwrite=overwrite, inputs=[table, *images])
     measured = [read_input(path).array for path in Progress(images, desc="measuring", unit="image")]
     learnt = ImageTypes.from_images(measured, list(rows[TYPE]))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(target) as part:
+    with writing(target) as part:
         learnt.table.assign(image=rows["image"]).to_csv(part, index=False)
     click.echo(
         f"{target}: {len(rows)} examples; {learnt.accuracy:.0%} are recognised by trees that have not seen them."
@@ -67,7 +65,6 @@ def classify(examples: Path, source: str, target: Path, copy_to: Path | None, ce
     import pandas as pd
 
     from karyoseg.core.image_types import TYPE, ImageTypes, type_features
-    from karyoseg.core.io.files import replacing
     from karyoseg.core.io.image_files import ImageError, open_binary
     from karyoseg.core.io.inputs import find_images
     from karyoseg.core.predicting import read_input
@@ -80,8 +77,7 @@ def classify(examples: Path, source: str, target: Path, copy_to: Path | None, ce
     found = learnt.probabilities(np.stack(measured))
     best = found.idxmax(axis=1)
     result = pd.concat([pd.DataFrame({"image": [one.path for one in images], TYPE: best}), found], axis=1)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(target) as part:
+    with writing(target) as part:
         result.to_csv(part, index=False)
     click.echo(f"{target}: " + ", ".join(f"{n} {kind}" for kind, n in best.value_counts().items()))
     if copy_to is None:
@@ -92,9 +88,10 @@ def classify(examples: Path, source: str, target: Path, copy_to: Path | None, ce
         copy = copy_to / str(kind) / f"{one.stem}{Path(one.path.split('::')[0]).suffix}"
         try:
             require_free([copy], overwrite=overwrite, inputs=[examples, target])
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            with open_binary(one.path) as stream, replacing(copy) as part:
-                part.write_bytes(stream.read())
+            with open_binary(one.path) as stream:
+                content = stream.read()
+            with writing(copy) as part:
+                part.write_bytes(content)
         except ImageError as error:
             problems.extend([error.problem])
     n_copied = sure.sum() - len(problems)

@@ -21,6 +21,7 @@ from kedro_datasets._typing import ImagePreview
 
 from karyoseg.core.blocks.run import LargePrediction
 from karyoseg.core.errors import KaryosegError, Problem, Problems
+from karyoseg.core.io.image_files import ImageError
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.predicting import OVERLAY, STORE, PredictionResult, result_files
 from karyoseg.core.previews import shrunken_figure
@@ -36,7 +37,7 @@ from karyoseg.datasets.files import (
     write_errors,
     write_whole,
 )
-from karyoseg.datasets.prediction_records import SUFFIXES, PredictionRecords, Record, refuse_others
+from karyoseg.datasets.prediction_records import SUFFIXES, PredictionRecords, Record, refuse_others, renamed
 from karyoseg.datasets.previews import as_sheet, if_present
 
 logger = logging.getLogger(__name__)
@@ -153,7 +154,8 @@ class PredictionFolder(AbstractDataset[dict[str, PlannedPrediction], dict[str, L
         present = self._list()
         records = self._records.read()
         self._refuse_foreign(data, present, records)
-        refuse_others(self._path, {key: plan.source for key, plan in data.items()}, records)
+        sources = {key: plan.source for key, plan in data.items()}
+        refuse_others(self._path, sources, records)
         self._records.claim()
         todo = [
             key
@@ -168,18 +170,26 @@ class PredictionFolder(AbstractDataset[dict[str, PlannedPrediction], dict[str, L
 
         def save_one(key: str) -> list[Problem]:
             result = data[key]()
-            if isinstance(result, Problem):
-                logger.warning("Skipped: %s", result)
-                if key in records:
-                    self._withdraw(key, records[key])
-                return [result]
-            self._write(key, data[key].fingerprint, result, records.get(key, Record()).files)
-            return []
+            if not isinstance(result, Problem):
+                try:
+                    self._write(key, data[key].fingerprint, result, records.get(key, Record()).files)
+                except ImageError as error:  # in a part of a large image that nobody has looked at before
+                    if not (isinstance(result, LargePrediction) and result.skip_if_bad):
+                        raise
+                    result = error.problem
+            if not isinstance(result, Problem):
+                return []
+            logger.warning("Skipped: %s", result)
+            if key in records:
+                self._withdraw(key, records[key])
+            return [result]
 
         with Progress(total=len(todo), desc="predicting", unit="image") as progress:
             for found in map_completed(save_one, todo, n_threads()):
                 problems.extend(found)
                 progress.update()
+        for key in renamed(sources, records):
+            self._withdraw(key, records[key])
         self._write_problems(problems, present)
         if len(problems) == len(data):
             problems.raise_if_any("No image could be predicted")

@@ -18,6 +18,7 @@ from pyarrow import parquet
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.io.image_files import is_url
+from karyoseg.core.io.inputs import RECORDS
 from karyoseg.core.predicting import GEOJSON, LABELS, OVERLAY, ROIS, STORE
 from karyoseg.datasets.files import list_names, read_whole, write_whole
 
@@ -25,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 #: Ends of the names of all files that an image may have.
 SUFFIXES = (LABELS, ROIS, GEOJSON, OVERLAY, STORE)
-_FOLDER = ".objects"
 _RECORD, _TABLE = ".json", ".parquet"
 _READERS = 16
 _SHOWN = 3
@@ -97,6 +97,33 @@ def refuse_others(folder: str, sources: Mapping[str, str], records: Mapping[str,
         )
 
 
+def renamed(sources: Mapping[str, str], records: Mapping[str, Record]) -> list[str]:
+    """List what is there of these images under another name: names depend on which images are predicted together.
+
+    Parameters
+    ----------
+    sources : mapping of str to str
+        File or URL by image id.
+    records : mapping of str to Record
+        What is there.
+
+    Returns
+    -------
+    list of str
+        Ids of finished images, none of those in `sources`.
+    """
+    known = {_spelled_out(source) for source in sources.values()}
+    return [
+        key
+        for key, record in records.items()
+        if key not in sources and record.fingerprint and _spelled_out(str(record.info.get("source", ""))) in known
+    ]
+
+
+def _spelled_out(source: str) -> str:
+    return source if is_url(source) or not source else str(Path(source).resolve())
+
+
 def _is_another(source: str, earlier: str) -> bool:
     source, earlier = source.rpartition("::")[2], earlier.rpartition("::")[2]
     if is_url(source) or is_url(earlier):
@@ -119,7 +146,7 @@ class PredictionRecords:
 
     def __init__(self, fs: fsspec.AbstractFileSystem, output: str):
         self._fs = fs
-        self.folder = f"{output}/{_FOLDER}"
+        self.folder = f"{output}/{RECORDS}"
 
     def exist(self) -> bool:
         """Tell whether there is any."""

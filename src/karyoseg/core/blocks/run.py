@@ -16,14 +16,13 @@ import pyarrow.parquet as pq
 
 from karyoseg.core.blocks.cluster import Workers, open_workers
 from karyoseg.core.blocks.tasks import BlockJob, draw_objects, find_objects, shrink_labels
-from karyoseg.core.errors import KaryosegError
 from karyoseg.core.io.files import replace_folder, replacing
+from karyoseg.core.io.image_files import ImageError
+from karyoseg.core.io.label_store import FLAT, NEWEST
 from karyoseg.core.predicting import overlay_png
 from karyoseg.core.progress import Progress
 
 logger = logging.getLogger(__name__)
-
-_NGFF = "0.4"  # for images that are not in it; what most programs read
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,8 @@ class LargePrediction:
         JSON-able facts: source file, model, scale.
     overlay : bool
         Whether a preview is wanted.
+    skip_if_bad : bool
+        Whether the run goes on with other images if this one turns out to be damaged.
     """
 
     job: BlockJob
@@ -49,6 +50,7 @@ class LargePrediction:
     fixed_overlap: bool
     info: dict[str, Any]
     overlay: bool = True
+    skip_if_bad: bool = False
 
     def write(self, store: Path, table: Path, kept: Path) -> bytes | None:
         """Predict the image and write labels and measurements.
@@ -69,8 +71,8 @@ class LargePrediction:
 
         Raises
         ------
-        KaryosegError
-            If an object is larger than the overlap that the user chose.
+        ImageError
+            If a part of the image cannot be read, or an object is larger than the overlap that the user chose.
         """
         with open_workers(self.cluster) as workers:
             job, n_objects = self._find(workers, kept)
@@ -78,7 +80,8 @@ class LargePrediction:
             if not job.store.folder.exists():
                 for block in range(len(job.grid)):  # of a store that is not there any more
                     job.table_file(block).unlink(missing_ok=True)
-                job.store.create(int(n_objects.sum()), job.n_channels, job.pixel_size_um, job.image.ngff or _NGFF)
+                ngff = NEWEST if job.image.ngff == NEWEST else FLAT
+                job.store.create(int(n_objects.sum()), job.n_channels, job.pixel_size_um, ngff)
             self._all(workers, partial(draw_objects, job, first_labels), range(len(job.grid)), "drawing and measuring")
             for level in range(1, job.store.n_levels):
                 self._all(workers, partial(shrink_labels, job, level), job.store.parts(level), f"resolution {level}")
@@ -109,9 +112,11 @@ class LargePrediction:
         """Return a larger overlap, or raise if it is not ours to choose."""
         if self.fixed_overlap or needed > job.grid.size:
             size = f" and predict.blocks.size={-(-needed // 512) * 512}" if needed > job.grid.size else ""
-            raise KaryosegError(
-                f"{job.source}: has an object {needed} px across, blocks overlap by {job.grid.overlap} px; needed: an "
-                f"overlap of at least the largest object. Set predict.blocks.overlap={needed}{size} or more."
+            raise ImageError(
+                job.source,
+                f"has an object {needed} px across, blocks overlap by {job.grid.overlap} px",
+                "an overlap of at least the largest object",
+                f"Set predict.blocks.overlap={needed}{size} or more.",
             )
         overlap = min(max(2 * job.grid.overlap, needed), job.grid.size)
         logger.warning(

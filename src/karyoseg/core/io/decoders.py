@@ -35,6 +35,9 @@ _JPEG_IN_TIFF = {
     tifffile.COMPRESSION.JPEG_LOSSY,
 }
 _RGB = 3
+_COLOURS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
+_COLOUR_BITS = 8
+_ALPHA = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
 #: Complaints about pages with these words do not mean that any is damaged.
 _HARMLESS = ("TiffTag", "Philips series")
 
@@ -185,6 +188,8 @@ class TiffImage:
     ----------
     series : tifffile.TiffPageSeries
         Its pages.
+    axes : str
+        One letter per axis; S only for samples that are colours.
     n_alpha : int
         How many of the last samples are alpha.
     black : int or None
@@ -196,6 +201,7 @@ class TiffImage:
     """
 
     series: tifffile.TiffPageSeries
+    axes: str
     n_alpha: int
     black: int | None
     palette: np.ndarray | None
@@ -235,9 +241,11 @@ def open_tiff(file: str | BinaryIO, where: str, *, sparse: bool = False) -> Tiff
     inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and series.dtype.kind in "bu"
     # ImageJ stores gray images shown with a colour table as palette images: there the indices are the intensities.
     colours = page.colormap if page.photometric == tifffile.PHOTOMETRIC.PALETTE and not tif.is_imagej else None
+    colour, n_alpha = _samples(page)
     return TiffImage(
         series,
-        _n_alpha(page),
+        series.axes if colour else series.axes.replace("S", "C"),
+        n_alpha,
         2**page.bitspersample - 1 if inverted else None,
         None if colours is None else (colours.astype(np.uint16) >> 8).astype(np.uint8),
         pixel_size,
@@ -248,7 +256,7 @@ def _decode_tiff(stream: BinaryIO, where: str, *, indexed: bool) -> Decoded:
     tiff = open_tiff(stream, where)
     _check_size(tiff.series.shape, where)
     with _tifffile_complaints():
-        array, axes = tiff.series.asarray(), tiff.series.axes
+        array, axes = tiff.series.asarray(), tiff.axes
     if not indexed:
         array, axes = _intensities(array, axes, tiff)
     page = tiff.series.keyframe
@@ -311,13 +319,18 @@ def invert(array: np.ndarray, black: int) -> np.ndarray:
     return np.asarray(array ^ array.dtype.type(black))
 
 
-def _n_alpha(page: tifffile.TiffPage) -> int:
-    """Count the samples of a colour pixel that are transparency."""
-    alpha = [kind for kind in page.extrasamples if kind in (1, 2)]
-    colour = page.photometric in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
-    if colour and page.samplesperpixel > _RGB:
-        return int(page.samplesperpixel) - _RGB
-    return len(alpha) if page.samplesperpixel > len(alpha) else 0
+def _samples(page: tifffile.TiffPage) -> tuple[bool, int]:
+    """Tell whether the samples of a pixel are its colour, not channels of a microscope, and how many are transparency.
+
+    Programs call it RGB, and what exceeds three samples alpha, too, if they store three or four planes of 16 bit.
+    """
+    n_samples = int(page.samplesperpixel)
+    n_alpha = sum(kind in _ALPHA for kind in page.extrasamples)
+    if page.photometric not in _COLOURS or n_samples > _RGB + 1:
+        return False, n_alpha if n_samples > n_alpha else 0
+    if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and page.bitspersample > _COLOUR_BITS:
+        return False, 0
+    return True, max(0, n_samples - _RGB)
 
 
 def _check_segments(series: tifffile.TiffPageSeries, size: int, *, sparse: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,14 +17,16 @@ from fsspec.implementations.local import LocalFileSystem
 from karyoseg.core.errors import KaryosegError, Problem
 from karyoseg.core.io.image_files import is_url, open_binary
 from karyoseg.core.io.images import IMAGE_SUFFIXES
-from karyoseg.core.io.large_images import ZARR_SUFFIX
+from karyoseg.core.io.large_images import ZARR_SUFFIX, is_zarr
 from karyoseg.core.io.links import LinkingFileSystem
-from karyoseg.core.io.stems import unique_stems
+from karyoseg.core.io.stems import stem, unique_stems
 from karyoseg.core.io.storage import storage_errors, storage_problem
 from karyoseg.core.runs.privacy import public_url
 
 logger = logging.getLogger(__name__)
 
+#: Folder in which `predict` notes what it has written into the folder around.
+RECORDS = ".objects"
 _KINDS = ", ".join((*IMAGE_SUFFIXES, ZARR_SUFFIX))
 #: Files of microscopes that only Bio-Formats reads as a whole.
 _MICROSCOPES = (
@@ -32,6 +35,11 @@ _MICROSCOPES = (
 #: Files that stand beside images without being any.
 _BESIDE = (".txt", ".csv", ".tsv", ".json", ".geojson", ".xml", ".md", ".log", ".yml", ".yaml", ".parquet", ".html")
 _CLUTTER = ("thumbs.db", "desktop.ini")
+#: What of a file changes with its content.
+_STAMPS = ("size", "mtime", "ETag", "LastModified", "etag", "updated", "Last-Modified")
+#: Files at the top of a Zarr store.
+_DESCRIPTIONS = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
+_WILD, _DEEP = "*?[", "**"
 _SHOWN = 8
 _MAX_MEMBER_BYTES = 2**33
 _ENCRYPTED = 1
@@ -56,7 +64,7 @@ class InputImage:
     stamp: str = ""
 
 
-def find_images(spec: str, exclude: str | None = None) -> list[InputImage]:
+def find_images(spec: str, exclude: str | None = None, *, skip_results: bool = False) -> list[InputImage]:
     """List the images that a path stands for.
 
     Parameters
@@ -64,15 +72,17 @@ def find_images(spec: str, exclude: str | None = None) -> list[InputImage]:
     spec : str
         - a file, whatever its suffix;
         - a folder: its images, not those of subfolders;
-        - a folder whose name ends with ``.zarr``: one image;
+        - a folder whose name ends with ``.zarr``, or a path in it such as ``plate.zarr/A/1/0``: one image;
         - a glob pattern such as ``scans/**/*.tif`` (``**`` enters subfolders);
         - a ``.zip`` archive: its images at any depth, read in memory, nothing is extracted;
         - any of these as an fsspec URL such as ``s3://bucket/folder``.
 
-        Hidden files and ``__MACOSX`` are skipped, and files that do not end like an image; the log names those that
-        may be images all the same. Links are followed, but not into a folder that holds the link.
+        Hidden files and folders and ``__MACOSX`` are skipped, and files that do not end like an image; the log names
+        those that may be images all the same. Links are followed, but not into a folder that holds the link.
     exclude : str, optional
         Folder whose files are not taken, at any depth: the output of an earlier run.
+    skip_results : bool
+        Whether a pattern with ``**`` passes over the output folders of `predict`.
 
     Returns
     -------
@@ -104,6 +114,8 @@ def find_images(spec: str, exclude: str | None = None) -> list[InputImage]:
                 "results apart from images",
                 "Choose another output folder.",
             )
+    if skip_results and _DEEP in spec:
+        found = _without_results(spec, found)
     names = unique_stems([name for name, _, _ in found])
     return [InputImage(path, name, stamp) for (_, path, stamp), name in zip(found, names, strict=True)]
 
@@ -132,13 +144,13 @@ def _listed(spec: str) -> tuple[list[tuple[str, str, str]], bool]:
     path = _full_path(fs, root)
     if root.lower().endswith(".zip") and fs.isfile(root):
         return _zip_members(path), False
-    if _is_zarr(root) and fs.isdir(root):
-        return [(root.rstrip("/"), path.rstrip("/"), _folder_stamp(fs, root))], True
+    if is_zarr(root) and (stamp := _zarr_stamp(fs, root)):
+        return [(_zarr_name(root), path.rstrip("/"), stamp)], True
     if fs.isfile(root):
-        return [(root, path, _stamp(fs.info(root)))], True
+        return [(root, path, _stamp(fs, fs.info(root)))], True
     entries = sorted(_entries(fs, root, spec).items())
     return [
-        (name, _full_path(fs, name), _stamp(info) if info["type"] == "file" else _folder_stamp(fs, name))
+        (name, _full_path(fs, name), _stamp(fs, info) if info["type"] == "file" else _zarr_stamp(fs, name))
         for name, info in entries
     ], False
 
@@ -171,7 +183,8 @@ def _entries(fs: fsspec.AbstractFileSystem, root: str, spec: str) -> dict[str, d
         if fs.isdir(root):
             listed = {info["name"]: info for info in fs.ls(root, detail=True)}
         else:
-            listed = fs.glob(root, detail=True) if any(sign in root for sign in "*?[") else {}
+            found = fs.glob(root, detail=True) if any(sign in root for sign in _WILD) else {}
+            listed = {path: info for path, info in found.items() if not _in_hidden_folder(path, root)}
     except OSError as error:
         advice = "Check the network and the address." if is_url(spec) else "Check permissions."
         raise _refusal(spec, f"cannot be listed ({error})", "a readable folder", advice) from error
@@ -182,7 +195,7 @@ def _entries(fs: fsspec.AbstractFileSystem, root: str, spec: str) -> dict[str, d
             "an image, a folder of images, a pattern such as 'folder/*.tif' or a .zip",
             f"Check the path: it starts from {Path.cwd()}.",
         )
-    return {path: info for path, info in listed.items() if info["type"] == "file" or _is_zarr(path)}
+    return {path: info for path, info in listed.items() if info["type"] == "file" or _suffix(path) == ZARR_SUFFIX}
 
 
 def _zip_members(spec: str) -> list[tuple[str, str, str]]:
@@ -218,12 +231,36 @@ def _refusal(spec: str, found: str, needed: str, advice: str) -> KaryosegError:
 
 
 def _is_image(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in (*IMAGE_SUFFIXES, ZARR_SUFFIX) and not _is_hidden(name)
+    return _suffix(name) in (*IMAGE_SUFFIXES, ZARR_SUFFIX) and not _is_hidden(name)
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
 
 
 def _is_hidden(name: str) -> bool:
     path = PurePosixPath(name)
     return path.name.startswith(".") or "__MACOSX" in path.parts
+
+
+def _in_hidden_folder(path: str, pattern: str) -> bool:
+    """Tell whether a pattern found a file in a hidden folder that it does not name, such as a waste bin."""
+    named = re.split(f"[{_WILD}]", pattern, maxsplit=1)[0].rpartition("/")[0]
+    return any(part.startswith(".") for part in path.removeprefix(named).split("/")[:-1])
+
+
+def _without_results(spec: str, found: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """Leave out what lies in output folders of `predict`."""
+    fs, _ = url_to_fs(spec)
+    folders = {name.rpartition("/")[0] for name, _, _ in found}
+    results = sorted(folder for folder in folders if fs.exists(f"{folder}/{RECORDS}"))
+    kept = [one for one in found if one[0].rpartition("/")[0] not in results]
+    if not kept:
+        what = f"all {len(found)} image(s) lie in output folders of predict"
+        raise _refusal(spec, what, "images", "Check the pattern.")
+    if results:
+        logger.warning("Output folders of predict are passed over: %s", _shorten(results))
+    return kept
 
 
 def _log_left_out(listed: list[tuple[str, str, str]], exclude: str | None) -> None:
@@ -238,23 +275,34 @@ def _log_left_out(listed: list[tuple[str, str, str]], exclude: str | None) -> No
         logger.warning("%d file(s) are no TIFF, PNG, JPEG, BMP or Zarr: %s", len(names), _shorten(names))
 
 
-def _is_zarr(path: str) -> bool:
-    return path.rstrip("/").lower().endswith(ZARR_SUFFIX)
-
-
 def _full_path(fs: fsspec.AbstractFileSystem, path: str) -> str:
     return path if "file" in fs.protocol else str(fs.unstrip_protocol(path))
 
 
-def _stamp(info: dict[str, Any]) -> str:
-    return ":".join(
-        str(info[key]) for key in ("size", "mtime", "ETag", "LastModified", "etag", "updated") if key in info
-    )
+def _stamp(fs: fsspec.AbstractFileSystem, info: dict[str, Any]) -> str:
+    info = fs.info(info["name"]) if _is_web(fs) else info  # web servers list names only
+    return ":".join(str(info[key]) for key in _STAMPS if key in info)
 
 
-def _folder_stamp(fs: fsspec.AbstractFileSystem, folder: str) -> str:
-    """Stamp of what lies at the top of a Zarr store: its description, and arrays as folders."""
-    return ";".join(_stamp(info) for info in sorted(fs.ls(folder, detail=True), key=lambda info: str(info["name"])))
+def _zarr_stamp(fs: fsspec.AbstractFileSystem, store: str) -> str:
+    """Stamp of what lies at the top of a Zarr store: its description, and arrays as folders; empty if there is none."""
+    if _is_web(fs):  # not all list what there is
+        paths = [f"{store.rstrip('/')}/{name}" for name in _DESCRIPTIONS]
+        return ";".join(_stamp(fs, {"name": path}) for path in paths if fs.exists(path))
+    if not fs.isdir(store):
+        return ""
+    return ";".join(_stamp(fs, info) for info in sorted(fs.ls(store, detail=True), key=lambda info: str(info["name"])))
+
+
+def _zarr_name(path: str) -> str:
+    """Name an image by its store, and where it lies in there."""
+    parts = PurePosixPath(path).parts
+    start = next(number for number, part in enumerate(parts) if is_zarr(part))
+    return f"{'_'.join([stem(parts[start]), *parts[start + 1 :]])}{ZARR_SUFFIX}"
+
+
+def _is_web(fs: fsspec.AbstractFileSystem) -> bool:
+    return "http" in fs.protocol
 
 
 def _listing(names: list[str]) -> str:

@@ -18,7 +18,9 @@ CHUNK = 512
 _OVERVIEW_SIDE = 2048
 _SMALLEST_SIDE = 1024  # of the coarsest labels, about
 _MAX_UINT32 = 2**32 - 1
-_FLAT = "0.4"  # version of OME-NGFF that is stored as Zarr 2, without a group of attributes of its own
+#: Versions of OME-NGFF that are written. The first is stored as Zarr 2, without a group of attributes of its own; most
+#: programs read it, so it is that of images that follow none, or an earlier one.
+FLAT, NEWEST = "0.4", "0.5"
 
 
 class LabelStore:
@@ -60,7 +62,7 @@ class LabelStore:
         version : {"0.4", "0.5"}
             Of OME-NGFF.
         """
-        layout: Literal[2, 3] = 2 if version == _FLAT else 3
+        layout: Literal[2, 3] = 2 if version == FLAT else 3
         part = self.folder.with_name(self.folder.name + ".part")
         root = zarr.open_group(part, mode="w", zarr_format=layout)
         channels = () if n_channels is None else (n_channels,)
@@ -164,12 +166,12 @@ def _describe(group: Any, axes: str, steps: list[int], pixel_size_um: float | No
         {"name": axis, "type": "channel"} if axis == "c" else {"name": axis, "type": "space"} | unit for axis in axes
     ]
     multiscale = {"name": group.basename or "overview", "axes": described, "datasets": datasets}
-    _set(group, version, {"multiscales": [multiscale | ({"version": version} if version == _FLAT else {})]} | more)
+    _set(group, version, {"multiscales": [multiscale | ({"version": version} if version == FLAT else {})]} | more)
 
 
 def _set(group: Any, version: str, attributes: dict[str, Any]) -> None:
     """Version 0.5 puts everything below `ome`."""
-    group.attrs.update(attributes if version == _FLAT else {"ome": {"version": version} | attributes})
+    group.attrs.update(attributes if version == FLAT else {"ome": {"version": version} | attributes})
 
 
 def _separator(layout: int) -> dict[str, Any]:

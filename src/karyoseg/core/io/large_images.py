@@ -125,6 +125,22 @@ class LargeImage:
             )
 
 
+def is_zarr(path: str) -> bool:
+    """Tell by its name whether a path is a Zarr store, or lies in one, as the fields of a plate do.
+
+    Parameters
+    ----------
+    path : str
+        Path or URL.
+
+    Returns
+    -------
+    bool
+        True for ``slide.zarr`` and ``plate.zarr/A/1/0``.
+    """
+    return any(part.lower().endswith(ZARR_SUFFIX) for part in path.split("/"))
+
+
 def is_large(path: str, megapixels: float) -> bool:
     """Tell whether an image is to be read in parts: Zarr always, TIFF above a size.
 
@@ -140,7 +156,7 @@ def is_large(path: str, megapixels: float) -> bool:
     bool
         False also if the file cannot be opened.
     """
-    if path.rstrip("/").lower().endswith(ZARR_SUFFIX):
+    if is_zarr(path):
         return True
     if is_url(path) or not path.lower().endswith(_TIFF_SUFFIXES):
         return False
@@ -172,7 +188,7 @@ def open_large(path: str, axes: str | None = None) -> LargeImage:
     ImageError
         If there is none, or it is not one 2-D image with or without channels.
     """
-    return _open_zarr(path, axes) if path.rstrip("/").lower().endswith(ZARR_SUFFIX) else _open_tiff(path, axes)
+    return _open_zarr(path, axes) if is_zarr(path) else _open_tiff(path, axes)
 
 
 def _open_zarr(path: str, axes: str | None) -> LargeImage:
@@ -182,14 +198,20 @@ def _open_zarr(path: str, axes: str | None) -> LargeImage:
     attributes: Mapping[str, Any] = dict(node.attrs)
     ngff = attributes.get("ome", attributes)
     if isinstance(node, zarr.Group) and "multiscales" not in ngff and ("bioformats2raw.layout" in ngff):
-        node = node["0"]  # several images can be in such a file; see below
+        images = [name for name in node.group_keys() if name.isdecimal()]
+        if len(images) > 1:
+            found = f"{len(images)} images in one store ({', '.join(sorted(images)[:4])} ...)"
+            raise ImageError(path, found, "one image", f"Name one of them: {path.rstrip('/')}/{images[0]}.")
+        node = node["0"]
         ngff = dict(node.attrs).get("ome", dict(node.attrs))
     if isinstance(node, zarr.Array):
         names = getattr(node.metadata, "dimension_names", None) or attributes.get("_ARRAY_DIMENSIONS") or ()
         return _arranged(path, node, _letters(names), axes, None, None)
     if "multiscales" not in ngff:
         what = "a plate of wells" if "plate" in ngff else f"a group with {', '.join(sorted(node.keys())) or 'nothing'}"
-        raise ImageError(path, what, "one image: an array, or a group with 'multiscales'", "Name one image in it.")
+        raise ImageError(
+            path, what, "one image: an array, or a group with 'multiscales'", "Name one image in it, with its path."
+        )
     image = ngff["multiscales"][0]
     finest = image["datasets"][0]
     named = [axis if isinstance(axis, dict) else {"name": axis} for axis in image.get("axes", "tczyx")]
@@ -222,7 +244,7 @@ def _open_tiff(path: str, axes: str | None) -> LargeImage:
         array: Any = zarr.open(tiff.series.aszarr(level=0), mode="r")
     if tiff.palette is not None:
         raise ImageError(path, "a palette", "gray or RGB", "Convert the image to gray or RGB.")
-    image = _arranged(path, array, tiff.series.axes, axes, tiff.pixel_size_um, None)
+    image = _arranged(path, array, tiff.axes, axes, tiff.pixel_size_um, None)
     n_channels = image.n_channels and max(1, image.n_channels - tiff.n_alpha)
     return replace(image, n_channels=n_channels, _black=tiff.black)
 

@@ -91,5 +91,6 @@ def _shared(stems: list[str]) -> set[str]:
 
 
 def _safe(name: str) -> str:
+    name = os.fsencode(name).decode(errors="replace")  # names of other systems need not be UTF-8
     cleaned = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name).strip(" .")
     return cleaned.encode()[:_MAX_BYTES].decode(errors="ignore") or "image"

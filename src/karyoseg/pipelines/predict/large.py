@@ -14,7 +14,7 @@ from karyoseg.core.blocks.windows import WindowPreparation
 from karyoseg.core.io.image_files import ImageError, is_url
 from karyoseg.core.io.inputs import InputImage
 from karyoseg.core.io.label_store import CHUNK
-from karyoseg.core.io.large_images import ZARR_SUFFIX, open_large
+from karyoseg.core.io.large_images import is_zarr, open_large
 from karyoseg.core.runs.privacy import public_url
 from karyoseg.core.scale_check import centred_in, check_windows
 from karyoseg.core.scale_search import right_scale
@@ -46,7 +46,7 @@ def why_in_blocks(params: PredictParams, image_file: InputImage) -> tuple[str, s
     advice : str
         What makes it be predicted as a whole.
     """
-    if image_file.path.rstrip("/").lower().endswith(ZARR_SUFFIX):
+    if is_zarr(image_file.path):
         return "is a Zarr store", "Save it as TIFF"
     return (
         f"has more than {params.blocks.above_megapixels:g} million pixels",
@@ -140,7 +140,14 @@ def plan_large(model: SharedModel, params: PredictParams, image_file: InputImage
             scale = right_scale(lambda scale: _diameters(job_at(scale)), prepare, find, scale, target)
     job = job_at(scale)
     info = result_info(params, facts, recipe, scale, has_stains=image.has_stains) | {"blocks": len(job.grid)}
-    return LargePrediction(job, params.cluster.model_dump(), params.blocks.overlap != "auto", info, params.overlay)
+    return LargePrediction(
+        job,
+        params.cluster.model_dump(),
+        params.blocks.overlap != "auto",
+        info,
+        params.overlay,
+        skip_if_bad=params.on_bad_image == "skip",
+    )
 
 
 def _grid(preparation: WindowPreparation, segmenter: Segmenter, blocks: BlockParams, scale: float) -> BlockGrid:

@@ -50,7 +50,7 @@ def find_inputs(params: PredictParams) -> list[InputImage]:
     In: where to look: a file, folder, pattern, zip archive or URL.
     Out: at least one image.
 
-    Results of an earlier run in the same folder are not taken for images. All
+    Results of earlier runs are not taken for images. All
     images that cannot be segmented are reported together, before the first is:
     those that cannot be read, and those that the model cannot take.
     """
@@ -59,7 +59,7 @@ def find_inputs(params: PredictParams) -> list[InputImage]:
             "predict.input: nothing given; needed: an image, folder, pattern or zip. Run for example "
             "'kedro run --pipeline predict --params predict.input=FOLDER,predict.output=FOLDER'."
         )
-    images = find_images(params.input, exclude=params.output)
+    images = find_images(params.input, exclude=params.output, skip_results=True)
     problems = Problems()
     if params.on_bad_image == "stop":
         check = partial(_find_problems, load_segmenter(params.model), params)
