@@ -214,6 +214,15 @@ def test_an_image_on_a_web_server_has_another_stamp_when_it_is_another(tmp_path:
     assert find_images(f"{web}/a.tif")[0].stamp == stamps[1]
 
 
+def test_names_of_images_on_a_web_server(tmp_path: Path, web: str) -> None:
+    write(tmp_path / "my image.tif")
+    (found,) = find_images(f"{web}/my%20image.tif?token=ab.c/d.SECRET")
+    assert (found.stem, read_image(found.path).array.shape) == ("my image", (4, 5))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "my image.tif", "b.tif")
+    assert [image.stem for image in find_images(f"{web}/a.zip?signature=x")] == ["b"]
+
+
 def test_zarr_on_a_web_server_that_lists_nothing(tmp_path: Path, web: str) -> None:
     zarr.create_array(tmp_path / "a.zarr", shape=(20, 30), dtype="u1")
     (found,) = find_images(f"{web}/a.zarr")

@@ -68,6 +68,13 @@ def test_plain_zarr(tmp_path: Path, layout: Any) -> None:
         open_large(str(tmp_path / "a.zarr"))
 
 
+@pytest.mark.parametrize("names", [["dim_0", "dim_1"], [None, None], ["y", "x"]])
+def test_an_array_of_two_dimensions_needs_no_names(tmp_path: Path, names: Any) -> None:
+    array = zarr.create_array(tmp_path / "a.zarr", shape=CYX[0].shape, dtype="u2", dimension_names=names)
+    array[:] = CYX[0]
+    assert np.array_equal(open_large(str(tmp_path / "a.zarr")).read(PART), CYX[0][PART])
+
+
 def test_tiff_with_resolutions_and_threads(tmp_path: Path) -> None:
     colours = (YXC >> 8).astype(np.uint8)
     with tifffile.TiffWriter(tmp_path / "a.ome.tif") as tif:

@@ -9,6 +9,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 import fsspec
 from fsspec.core import url_to_fs
@@ -142,15 +143,15 @@ def _listed(spec: str) -> tuple[list[tuple[str, str, str]], bool]:
     """List what a path stands for as name, path and stamp; tell whether it names one file, which counts as an image."""
     fs, root = _filesystem(spec)
     path = _full_path(fs, root)
-    if root.lower().endswith(".zip") and fs.isfile(root):
+    if _name(fs, root).lower().endswith(".zip") and fs.isfile(root):
         return _zip_members(path), False
     if is_zarr(root) and (stamp := _zarr_stamp(fs, root)):
         return [(_zarr_name(root), path.rstrip("/"), stamp)], True
     if fs.isfile(root):
-        return [(root, path, _stamp(fs, fs.info(root)))], True
+        return [(_name(fs, root), path, _stamp(fs, fs.info(root)))], True
     entries = sorted(_entries(fs, root, spec).items())
     return [
-        (name, _full_path(fs, name), _stamp(fs, info) if info["type"] == "file" else _zarr_stamp(fs, name))
+        (_name(fs, name), _full_path(fs, name), _stamp(fs, info) if info["type"] == "file" else _zarr_stamp(fs, name))
         for name, info in entries
     ], False
 
@@ -277,6 +278,11 @@ def _log_left_out(listed: list[tuple[str, str, str]], exclude: str | None) -> No
 
 def _full_path(fs: fsspec.AbstractFileSystem, path: str) -> str:
     return path if "file" in fs.protocol else str(fs.unstrip_protocol(path))
+
+
+def _name(fs: fsspec.AbstractFileSystem, path: str) -> str:
+    """Return what a file is called: addresses on web servers may carry signatures, and %20 in place of blanks."""
+    return unquote(public_url(path)) if _is_web(fs) else path
 
 
 def _stamp(fs: fsspec.AbstractFileSystem, info: dict[str, Any]) -> str:

@@ -253,7 +253,9 @@ def _arranged(
     path: str, array: Any, letters: str, axes: str | None, size: float | None, ngff: str | None
 ) -> LargeImage:
     """Check the axes, which are known or given."""
-    letters = letters or ("YX" if array.ndim == _SQUARE else "Q" * array.ndim)
+    if array.ndim == _SQUARE and not set(letters) & set("YX"):  # whatever its axes are called
+        letters = "YX"
+    letters = letters or "Q" * array.ndim
     letters = known_axes(array.shape, letters, axes, path)
     if array.dtype.kind not in "buif" or not array.size:
         raise ImageError(path, f"{array.dtype} pixels, {array.shape}", "integers or real numbers", "Convert the image.")
