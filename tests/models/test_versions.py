@@ -173,6 +173,26 @@ def test_a_revision_is_read_beside_the_working_tree(
     assert (model_folder("nuclei@1") / "weights_best.h5").read_bytes() == b"one"  # kept in the cache
 
 
+def test_a_revision_that_another_process_brings_meanwhile_is_used(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dvc.api import DVCFileSystem
+
+    monkeypatch.setenv("KARYOSEG_CACHE", str(tmp_path / "cache"))
+    versions = ModelVersions(here)
+    versions.push("nuclei", "1")
+    get = DVCFileSystem.get
+
+    def get_when_the_other_is_done(self: DVCFileSystem, source: str, target: str, **options: bool) -> None:
+        get(self, source, target, **options)
+        get(self, source, str(Path(target).parents[1] / "nuclei"), **options)
+
+    monkeypatch.setattr(DVCFileSystem, "get", get_when_the_other_is_done)
+    folder = versions.at(MODELS / "nuclei", "1")
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert [path.name for path in folder.parent.iterdir()] == ["nuclei"]  # and nothing is left of the own download
+
+
 def test_revisions_without_the_model_are_named(
     here: Path, there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -198,7 +198,11 @@ class ModelVersions:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder.parent) as part:
                 then.get(model.as_posix(), f"{part}/{model.name}", recursive=True)
-                Path(part, model.name).replace(folder)
+                try:
+                    Path(part, model.name).replace(folder)
+                except OSError:
+                    if not folder.is_dir():  # else another process was first; a commit means the same files to all
+                        raise
         return folder
 
     @contextmanager
