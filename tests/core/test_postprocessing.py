@@ -216,7 +216,8 @@ def test_small_nuclei_stay_where_all_are_small(radius: int) -> None:
     nuclei = draw(*((y, x, radius + 0.3) for y in (10, 30, 50) for x in (10, 30, 50, 70)))
     debris = draw((20, 20, 1))
     both = np.where(debris > 0, 13, nuclei)
-    assert np.array_equal(combine(both, both, None, PostProcessing()), nuclei)
+    for first, second in ((both, both), (both, both * 0), (both * 0, both)):  # either run may find nothing
+        assert np.array_equal(combine(first, second, None, PostProcessing()), nuclei)
 
 
 def test_parameters_come_back_from_json() -> None:

@@ -183,7 +183,7 @@ def combine(first: Labels, second: Labels, foreground: np.ndarray | None, parame
     (Y, X) int32 ndarray
         Objects numbered from 1. The inputs are not changed.
     """
-    p = parameters.for_objects_like(first)
+    p = parameters.for_objects_like(first if np.any(first) else second)  # very small nuclei may show enlarged only
     runs = [remove_small(run, p.min_run_area) for run in (first, second)]
     labels = merge_runs(*runs, max_occupied=p.max_occupied, large_nuclei=p.large_nuclei)
     if foreground is None:
