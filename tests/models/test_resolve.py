@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.models import bundled_models, load_segmenter, model_folder
+from karyoseg.models import bundled_models, load_foreground, load_segmenter, model_folder
 from karyoseg.models.stardist.pretrained import cache_folder
 
 
@@ -94,6 +94,38 @@ def test_nothing_near_is_not_guessed(here: Path) -> None:
     with pytest.raises(KaryosegError) as caught:
         model_folder("qqq")
     assert "Did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("data/06_models/mines-foreground", "data/06_models/mine-foreground"),
+        ("mine", None),  # is there, but for something else
+        ("nuclei-fluo", None),
+        ("2D_versatile_fluo", None),
+    ],
+)
+def test_a_missing_foreground_model_names_its_own_parameters_and_pipeline(
+    here: Path, asked: str, meant: str | None
+) -> None:
+    (make(here / "data/06_models/mine-foreground") / "network_0.weights.h5").touch()
+    with pytest.raises(KaryosegError) as caught:
+        load_foreground(asked)
+    text = str(caught.value)
+    assert "no foreground model there" in text
+    assert "`kedro run --pipelines augment,train_foreground`" in text
+    for name in ("nuclei-fluo (", "2D_paper_dsb2018", "--pipeline train`"):  # are for segmenters
+        assert name not in text
+    assert f"Did you mean {meant}?" in text if meant else "Did you mean" not in text
+    if asked != "mine":
+        assert "predict.full.foreground_model" in text
+        assert "tune_postprocessing.foreground_model" in text
+
+
+def test_a_missing_foreground_model_behind_a_url_names_its_pipeline(here: Path) -> None:
+    (here / "elsewhere").mkdir()
+    with pytest.raises(KaryosegError, match=r"no foreground model there.*augment,train_foreground"):
+        load_foreground((here / "elsewhere").as_uri())
 
 
 def test_a_revision_outside_of_a_repository_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

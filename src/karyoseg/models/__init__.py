@@ -42,7 +42,7 @@ def load_foreground(model: str) -> ForegroundModel:
     Parameters
     ----------
     model : str
-        As for :func:`model_folder`.
+        As for :func:`model_folder` with `foreground`.
 
     Returns
     -------
@@ -56,4 +56,4 @@ def load_foreground(model: str) -> ForegroundModel:
     """
     from karyoseg.models.unet import ForegroundModel
 
-    return ForegroundModel.load(model_folder(model))
+    return ForegroundModel.load(model_folder(model, foreground=True))

@@ -17,6 +17,8 @@ from karyoseg.models.tracking import MODELS
 
 _BUNDLED = Path(__file__).parents[1] / "bundled"
 _CONFIG = "config.json"  # what every model folder has
+_NETWORK = "network_0.weights.h5"  # what only a foreground model has
+_TRAIN, _TRAIN_FOREGROUND = "kedro run --pipeline train", "kedro run --pipelines augment,train_foreground"
 
 
 def bundled_models() -> dict[str, Path]:
@@ -24,7 +26,7 @@ def bundled_models() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(_BUNDLED.glob(f"*/{_CONFIG}"))}
 
 
-def model_folder(model: str, project: Path | None = None) -> Path:
+def model_folder(model: str, project: Path | None = None, *, foreground: bool = False) -> Path:
     """Find the folder of a model on this disk, or bring it here.
 
     Parameters
@@ -36,6 +38,8 @@ def model_folder(model: str, project: Path | None = None) -> Path:
         a folder that DVC tracks as it was in version, tag, branch or commit REV.
     project : Path, optional
         Root of the project; None means the current folder.
+    foreground : bool
+        Whether a foreground model is asked for; none ships or is published, so those names mean nothing then.
 
     Returns
     -------
@@ -57,11 +61,11 @@ def model_folder(model: str, project: Path | None = None) -> Path:
     if is_url(model):
         with storage_errors(model):
             fs, path = url_to_fs(model)
-        return download_model(fs, path)
-    bundled = bundled_models()
+        return download_model(fs, path, foreground=foreground)
+    bundled, published = ({}, ()) if foreground else (bundled_models(), PRETRAINED)
     if model in bundled:
         return bundled[model]
-    if model in PRETRAINED:
+    if model in published:
         return pretrained_folder(model)
     project = project or Path()
     folders = [Path(model), *([project / MODELS / model] if Path(model).name == model else [])]
@@ -74,15 +78,23 @@ def model_folder(model: str, project: Path | None = None) -> Path:
     tracked = _tracked_folder(path, project) if path else None
     if tracked:
         return _at_revision(*tracked, revision)
+    near = _near(model, [*bundled, *published], folders, _NETWORK if foreground else _CONFIG)
+    places = (
+        f"a model folder (tried {' and '.join(map(str, folders))}), its URL, or FOLDER@VERSION of one that DVC tracks"
+    )
+    if foreground:
+        raise KaryosegError(
+            f"{model}: no foreground model there; needed: one that train_foreground wrote, as {places}.{near} "
+            f"`{_TRAIN_FOREGROUND}` makes one; without one, leave out predict.full.foreground_model or "
+            f"tune_postprocessing.foreground_model."
+        )
     raise KaryosegError(
         f"{model}: no model there; needed: a model that ships ({', '.join(bundled)}), a published one "
-        f"({', '.join(PRETRAINED)}), a model folder (tried {' and '.join(map(str, folders))}), its URL, "
-        f"or FOLDER@VERSION of one that DVC tracks.{_near(model, [*bundled, *PRETRAINED], folders)} "
-        f"`kedro run --pipeline train` trains a model, `kedro model pull` fetches one."
+        f"({', '.join(published)}), {places}.{near} `{_TRAIN}` trains a model, `kedro model pull` fetches one."
     )
 
 
-def download_model(fs: fsspec.AbstractFileSystem, path: str) -> Path:
+def download_model(fs: fsspec.AbstractFileSystem, path: str, *, foreground: bool = False) -> Path:
     """Copy a model folder to this disk, for as long as the process lives.
 
     Parameters
@@ -91,6 +103,8 @@ def download_model(fs: fsspec.AbstractFileSystem, path: str) -> Path:
         Where it is.
     path : str
         Its path there.
+    foreground : bool
+        Whether a foreground model is asked for.
 
     Returns
     -------
@@ -104,9 +118,10 @@ def download_model(fs: fsspec.AbstractFileSystem, path: str) -> Path:
     """
     folder = download_folder(fs, path.rstrip("/"))
     if not (folder / _CONFIG).is_file():
+        kind, command = ("foreground model", _TRAIN_FOREGROUND) if foreground else ("model", _TRAIN)
         raise KaryosegError(
-            f"{fs.unstrip_protocol(path)}: no model there; needed: a model folder. Train one with `kedro run "
-            f"--pipeline train`, or check the address."
+            f"{fs.unstrip_protocol(path)}: no {kind} there; needed: a model folder. Train one with `{command}`, or "
+            f"check the address."
         )
     return folder
 
@@ -124,14 +139,14 @@ def _at_revision(root: Path, folder: Path, revision: str) -> Path:
     return ModelVersions(root).at(folder, revision)
 
 
-def _near(model: str, names: list[str], folders: list[Path]) -> str:
-    """Say what the user may have meant."""
-    known = {name: name for name in names} | dict(_beside(folders))
+def _near(model: str, names: list[str], folders: list[Path], marker: str) -> str:
+    """Say what the user may have meant: a name, or a folder beside that has the file `marker`."""
+    known = {name: name for name in names} | dict(_beside(folders, marker))
     near = difflib.get_close_matches(Path(model).name, known, n=1)
     return f" Did you mean {known[near[0]]}?" if near else ""
 
 
-def _beside(folders: list[Path]) -> Iterator[tuple[str, str]]:
+def _beside(folders: list[Path], marker: str) -> Iterator[tuple[str, str]]:
     for folder in folders:
-        for config in sorted(folder.parent.glob(f"*/{_CONFIG}")):
-            yield config.parent.name, str(config.parent)
+        for file in sorted(folder.parent.glob(f"*/{marker}")):
+            yield file.parent.name, str(file.parent)

@@ -87,7 +87,7 @@ class ForegroundModel:
         except (OSError, ValueError, KeyError) as error:
             raise KaryosegError(
                 f"{directory}: no foreground model there ({error}); needed: a folder that train_foreground wrote. Run "
-                f"`kedro run --pipeline train_foreground`, or give another path."
+                f"`kedro run --pipelines augment,train_foreground`, or give another path."
             ) from error
         for name in _weights(config):
             try:
@@ -242,5 +242,5 @@ def _damaged(path: Path, error: Exception) -> KaryosegError:
     reason = str(error).partition("\n")[0]  # Keras goes on for pages
     return KaryosegError(
         f"{path}: cannot be read ({reason}); needed: the file as train_foreground wrote it. Run `kedro run "
-        f"--pipeline train_foreground` again, or give another path."
+        f"--pipelines augment,train_foreground` again, or give another path."
     )
