@@ -57,8 +57,10 @@ def features(images: dict[str, Lazy[np.ndarray]], tmp_path_factory: pytest.TempP
     return dataset.load()
 
 
-def manifest(counts: dict[str, int]) -> pd.DataFrame:
-    return pd.DataFrame({"id": list(counts), "n_objects": list(counts.values())})
+def manifest(counts: dict[str, int], dark: tuple[str, ...] = ()) -> pd.DataFrame:
+    """What presegment wrote, as it comes back from disk."""
+    contrast = [("dark" if key in dark else "bright") if n else np.nan for key, n in counts.items()]
+    return pd.DataFrame({"id": list(counts), "n_objects": list(counts.values()), "contrast": contrast})
 
 
 def test_features_have_a_row_per_part(features: pd.DataFrame) -> None:
@@ -79,6 +81,16 @@ def test_images_are_grouped_and_drawn(
     assert clusters["silhouette"].min() > 0.5
     assert tried["chosen"].sum() == 1
     assert to_png_bytes(draw_clusters(images, clusters, tried, params), 40)[:4] == b"\x89PNG"
+
+
+def test_clusters_of_bright_and_dark_nuclei_are_named(features: pd.DataFrame, caplog: pytest.LogCaptureFixture) -> None:
+    counts = dict.fromkeys(IDS, 4) | {IDS[0]: 0}
+    find_clusters(features, manifest(counts, dark=tuple(IDS[6:])), default_params())  # as the clusters are
+    assert "mixes" not in caplog.text
+    find_clusters(features, manifest(counts, dark=tuple(IDS[4:])), default_params())
+    assert "group_001 mixes 3 image(s) with bright and 2 with dark nuclei" in caplog.text
+    assert "style_clusters.method.n_clusters" in caplog.text
+    assert "group_002 mixes" not in caplog.text
 
 
 def test_images_without_nuclei_go_to_the_nearest_cluster(

@@ -68,10 +68,11 @@ MASKS = pd.DataFrame(
 )
 
 
-def manifest(empty: tuple[str, ...] = ()) -> pd.DataFrame:
-    """What presegment wrote of the images."""
+def manifest(empty: tuple[str, ...] = (), bright: tuple[str, ...] = ()) -> pd.DataFrame:
+    """What presegment wrote of the images, as it comes back from disk."""
     facts = {"height": SHAPE[0], "width": SHAPE[1], "n_objects": [0 if key in empty else 4 for key in IDS]}
-    return pd.DataFrame({"id": IDS, "source": IDS} | facts)
+    contrast = [np.nan if key in empty else "bright" if key in bright else "dark" for key in IDS]
+    return pd.DataFrame({"id": IDS, "source": IDS} | facts | {"contrast": contrast})
 
 
 @pytest.fixture
@@ -200,6 +201,30 @@ def test_if_no_cluster_can_be_learnt_the_run_ends_before_training_with_the_reaso
     )
     with pytest.raises(KaryosegError, match=r"no cluster can be learnt \(group_001: presegmentation found no objects"):
         train_generators(images, labels, samples, checks, params)
+
+
+@pytest.mark.parametrize("others", ["empty", "learnt"])
+def test_a_cluster_of_bright_and_dark_nuclei_that_fails_is_called_mixed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, others: str
+) -> None:
+    empty = ("001", "002", "x") if others == "empty" else ("x",)
+    labels = lazies(IDS, "labels", empty=empty)
+    images = lazies(IDS, "image") | {key: unlike_images(labels)[key] for key in ("y", "z")}
+    samples = gather_samples(images, labels, CLUSTERS, manifest(empty, bright=("001", "y")))
+    made = {"synthetic_labels": lazies([*MASKS["id"]], "labels"), "masks": MASKS}
+    checks = check_clusters(images=images, labels=labels, samples=samples, params=make_params(tmp_path), **made)
+    reason = "do not stand out in the real images; it mixes 1 image(s) with bright and 1 with dark nuclei"
+    assert checks["why"].iloc[2].endswith(reason)
+    if others == "learnt":  # mixed as well, but it does no harm there
+        assert list(train_generators(images, labels, samples, checks, make_params(tmp_path))) == ["group_001"]
+    else:
+        with pytest.raises(KaryosegError, match=r"style_clusters\.method\.n_clusters.* Look at the labels"):
+            train_generators(images, labels, samples, checks, make_params(tmp_path))
+        with pytest.raises(KaryosegError) as caught:
+            train_generators(images, labels, samples, checks[2:], make_params(tmp_path))
+        assert "style_clusters.method.n_clusters" in str(caught.value)
+        assert "lower threshold" not in str(caught.value)
+    assert f"{reason}. Tell them apart with style_clusters.method.n_clusters" in caplog.text
 
 
 @pytest.mark.parametrize("missing", ["image", "labels", "manifest"])

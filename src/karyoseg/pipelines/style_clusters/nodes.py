@@ -47,7 +47,7 @@ def find_clusters(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Group the images by style.
 
-    In: features of the images, and how many nuclei presegment found in them.
+    In: features of the images, and what presegment found in them.
     Out: the cluster of each image, and the numbers of clusters that were tried.
 
     Images without nuclei make no clusters, for nothing could be learnt in one
@@ -83,6 +83,7 @@ def find_clusters(
     )
     if len(table) < len(ids):
         logger.warning("%d image(s) far from the centres of clusters are left out", len(ids) - len(table))
+    _warn_of_mixtures(table, manifest)
     return table, clustering.tried
 
 
@@ -100,6 +101,20 @@ def _with_nuclei(ids: list[str], manifest: pd.DataFrame) -> np.ndarray:
             "%d image(s) without nuclei go to the nearest cluster: %s", len(without), ", ".join(without[:10])
         )
     return found
+
+
+def _warn_of_mixtures(clusters: pd.DataFrame, manifest: pd.DataFrame) -> None:
+    """Name clusters in which nothing may be learnt, since what shows bright nuclei hides dark ones."""
+    contrast = manifest.set_index(manifest["id"].astype(str))["contrast"].reindex(clusters["id"].astype(str))
+    counts = pd.crosstab(clusters["cluster"].to_numpy(), contrast.to_numpy())
+    for cluster, bright, dark in counts.reindex(columns=["bright", "dark"], fill_value=0).itertuples():
+        if bright and dark:
+            logger.warning(
+                "%s mixes %d image(s) with bright and %d with dark nuclei. Tell them apart with "
+                "style_clusters.method.n_clusters, or run each kind by itself; if the nuclei are alike in all, state "
+                "presegment.contrast",
+                *(cluster, bright, dark),
+            )
 
 
 def draw_clusters(

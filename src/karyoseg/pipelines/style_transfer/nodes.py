@@ -25,9 +25,15 @@ logger = logging.getLogger(__name__)
 
 
 _SHOWN = 3
+_SEPARATE = (
+    "Tell them apart with style_clusters.method.n_clusters, or run each kind by itself; if the nuclei are alike in "
+    "all, state presegment.contrast."
+)
+_LOOK = "Look at the labels of presegment; another model or a lower threshold may find more."
 _VERSION = 2  # raised when the same generator paints other images
 _NO_OBJECTS = "presegmentation found no objects in any of its images"
 _NO_MASKS = "it has no synthetic masks"
+_MIXES = "it mixes"
 
 
 def gather_samples(
@@ -36,7 +42,8 @@ def gather_samples(
     """Put together what is known of the images of all clusters.
 
     In: images, weak labels, clusters, and what presegment measured.
-    Out: per image its cluster, size and number of objects.
+    Out: per image its cluster, size, number of objects, and whether they are
+    bright or dark.
     """
     known = set(manifest["id"])
     missing = [key for key in clusters["id"] if key not in images or key not in labels or key not in known]
@@ -45,7 +52,7 @@ def gather_samples(
             f"style_transfer: {', '.join(missing[:5])} in clusters.csv, but without image, labels or row in "
             f"manifest.csv; needed: all three. Run presegment and style_clusters again."
         )
-    facts = manifest[["id", "height", "width", "n_objects"]]
+    facts = manifest[["id", "height", "width", "n_objects", "contrast"]]
     return clusters[["id", "cluster"]].astype({"cluster": str}).merge(facts, on="id")
 
 
@@ -70,7 +77,8 @@ def check_clusters(
             return _NO_OBJECTS
         if not _mask_keys(synthetic_labels, masks, cluster):
             return _NO_MASKS
-        return learn_objects(_real_pairs(images, labels, samples, cluster, params), params.seed)[-1]
+        found = learn_objects(_real_pairs(images, labels, samples, cluster, params), params.seed)[-1]
+        return found and found + _mixture(samples, cluster)
 
     clusters = sorted(samples["cluster"].unique())
     reasons = [reason(cluster) for cluster in Progress(clusters, desc="checking", unit="cluster")]
@@ -92,16 +100,18 @@ def train_generators(
     jobs = {}
     for cluster, why in checks.itertuples(index=False):
         if why:
-            logger.warning("%s is left out: %s", cluster, why)
+            logger.warning("%s is left out: %s%s", cluster, why, f". {_SEPARATE}" if _MIXES in why else "")
             continue
         members, shapes = _members(images, labels, samples, cluster)
         jobs[cluster] = deferred_training(
             Path(params.workspace) / cluster, members, shapes, params.model_dump(mode="json")
         )
     if not jobs:
+        mixed = checks["why"].str.contains(_MIXES)
+        advice = [_SEPARATE] * bool(mixed.any()) + [_LOOK] * (not mixed.all())
         raise KaryosegError(
             f"style_transfer: no cluster can be learnt ({_listing(checks)}); needed: one with objects that stand out, "
-            f"and synthetic masks. Look at the labels of presegment; another model or a lower threshold may find more."
+            f"and synthetic masks. {' '.join(advice)}"
         )
     return jobs
 
@@ -236,6 +246,13 @@ def _real_pairs(
     members, shapes = _members(images, labels, samples, cluster)
     trained = tile_side(shapes, params.tile_size, 2 * 2**params.generator.depth)
     return take_pairs(Tiles(members, shapes, judging_side(shapes, trained), params.seed), params.seed)
+
+
+def _mixture(samples: pd.DataFrame, cluster: str) -> str:
+    """Say so if a cluster has both images with bright and with dark nuclei: what shows the ones hides the others."""
+    contrast = samples.loc[samples["cluster"] == cluster, "contrast"]
+    bright, dark = ((contrast == kind).sum() for kind in ("bright", "dark"))
+    return f"; {_MIXES} {bright} image(s) with bright and {dark} with dark nuclei" if bright and dark else ""
 
 
 def _listing(reasons: pd.DataFrame) -> str:
