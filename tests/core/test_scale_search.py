@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -79,6 +80,17 @@ def test_another_scale_is_taken_if_several_objects_are_certain_there(number: int
         return disks(number if scale == 0.5 else min(number, 1), 40, sure)
 
     assert search_scale(find, target=20) == (0.5 if found else None)
+
+
+@pytest.mark.parametrize(("at", "found"), [(0, None), (300, 0.5)])
+def test_parts_of_the_few_large_objects_that_are_known_are_no_reason(at: float, found: float | None) -> None:
+    known = disks(1, 100)
+
+    def find(scale: float) -> Objects:
+        parts = disks(9 if scale == 0.5 else 0, 40)
+        return replace(parts, points=parts.points + at)
+
+    assert search_scale(find, target=20, known=known) == found
 
 
 @pytest.mark.parametrize(("known", "brightness", "found"), [(0, 1.0, 0.5), (2, 1.0, 0.5), (3, 1.0, 2.0), (0, 0.4, 2.0)])

@@ -12,6 +12,7 @@ import tifffile
 import zarr
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
+from scipy import ndimage as ndi
 
 from dots import store
 from karyoseg.core.absorption import may_absorb
@@ -75,6 +76,22 @@ def test_fluorescence_stays_as_it_is(model: StarDistSegmenter, scene: Any) -> No
     # Nuclei fill more than half of a small part: brightness alone would say that the background is bright.
     y, x = np.argwhere(labels == labels[labels > 0][0]).mean(axis=0).astype(int)
     assert model.plan(image[max(y - 8, 0) : y + 8, max(x - 8, 0) : x + 8]).recipe.white is None
+
+
+@pytest.mark.parametrize(("pitch", "diameter"), [(22, 20), (128, 115)])
+def test_fields_full_of_bright_nuclei_stay_as_they_are(
+    model: StarDistSegmenter, rng: np.random.Generator, pitch: int, diameter: int
+) -> None:
+    y, x = np.mgrid[: 128 // pitch * pitch, : 128 // pitch * pitch]
+    inside = np.hypot(y % pitch - pitch / 2, x % pitch - pitch / 2) < diameter / 2
+    labels = np.where(inside, 1 + y // pitch * 100 + x // pitch, 0)
+    image = ndi.gaussian_filter(200 + 1800.0 * inside, 1) + rng.normal(0, 25, inside.shape)
+    image = image.clip(0).astype(np.uint16)
+    assert may_absorb(image)
+    plan = model.plan(image)
+    assert plan.recipe.white is None
+    found = model.predict(plan.recipe.apply(image, plan.scale), scale=plan.scale, out_shape=labels.shape).labels
+    assert f1(labels, found) > 0.9
 
 
 def test_nothing_certain_stays_as_it_is(model: StarDistSegmenter, rng: np.random.Generator) -> None:

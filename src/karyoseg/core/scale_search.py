@@ -18,6 +18,7 @@ DIAMETERS = (10.0, 14.0, 20.0, 28.0, 40.0, 56.0, 80.0)
 
 _OFF_SIZE = 0.1  # how much certainty one natural logarithm of size counts
 _HALF_SURE = 0.5
+_MOST = 0.5
 _SURE = 0.76  # noise and debris that are taken for many objects are less certain
 _SEARCHED = 512  # px a side: of larger images a part
 _STANDS_OUT = 0.5  # of the intensity range; an empty field is not stretched so far
@@ -118,13 +119,18 @@ def right_scale(
     if seen.max() <= _STANDS_OUT:
         return right
     part = busiest_part(seen, _SEARCHED)
-    return search_scale(lambda at: find(prepare(at, part), at), target) or right
+
+    def find_in_part(at: float) -> Objects:
+        return find(prepare(at, part), at)
+
+    return search_scale(find_in_part, target, known=find_in_part(right)) or right
 
 
-def search_scale(find: Callable[[float], Objects], target: float) -> float | None:
+def search_scale(find: Callable[[float], Objects], target: float, known: Objects | None = None) -> float | None:
     """Find the scale at which a model is certain of several objects, where it found next to none.
 
-    So it is where the size was estimated from something else, such as a scale bar.
+    So it is where the size was estimated from something else, such as a scale bar; not where the objects lie in those
+    that are known: they are parts of large nuclei, such as chromocentres.
 
     Parameters
     ----------
@@ -132,6 +138,8 @@ def search_scale(find: Callable[[float], Objects], target: float) -> float | Non
         Finds objects at a scale, laid out on the image.
     target : float
         The size they should have [px of the prepared image].
+    known : Objects, optional
+        The few that were found at the scale at hand.
 
     Returns
     -------
@@ -142,9 +150,17 @@ def search_scale(find: Callable[[float], Objects], target: float) -> float | Non
     for wanted in DIAMETERS:
         found = find(target / wanted)
         score = certainty(polygon_diameters(found.polygons), found.prob, wanted)
-        if len(found.prob) >= ENOUGH and score > sure:
+        if len(found) >= ENOUGH and score > sure and not (known and _mostly_inside(found, known)):
             best, sure = target / wanted, score
     return best
+
+
+def _mostly_inside(objects: Objects, others: Objects) -> bool:
+    """Tell whether most objects are centred in others that are larger, taken as circles."""
+    apart = np.linalg.norm(objects.points[:, None] - others.points[None], axis=2)
+    radii = polygon_diameters(others.polygons) / 2
+    smaller = polygon_diameters(objects.polygons)[:, None] / 2 < radii
+    return bool(np.mean(((apart < radii) & smaller).any(axis=1)) > _MOST)
 
 
 def busiest_part(image: np.ndarray, side: int) -> tuple[slice, slice]:

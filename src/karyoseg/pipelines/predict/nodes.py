@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 #: Not in the fingerprint of a result: they do not change it, or are in it in another form, as the model itself is.
 _NOT_RESULTS = {"input", "output", "model", "on_bad_image", "engine", "precision", "cluster", "mode", "full"}
+_NAMED = 10
 
 
 def find_inputs(params: PredictParams) -> list[InputImage]:
@@ -124,15 +125,17 @@ def collect_objects(
     earlier = sorted(predictions.keys() - {image.stem for image in inputs})
     if earlier:
         logger.warning(
-            "objects.csv also has %d image(s) of earlier runs in this folder: %s", len(earlier), earlier[:10]
+            "objects.csv also has %d image(s) of earlier runs in this folder: %s", len(earlier), earlier[:_NAMED]
         )
-    dark = merged = 0
+    dark: list[str] = []
+    merged = 0
 
     def measured() -> Iterator[pd.DataFrame]:
-        nonlocal dark, merged
+        nonlocal merged
         for stem, lazy in Progress(predictions.items(), desc="collecting objects", unit="image"):
             stored = lazy()
-            dark += bool(stored.info.get("optical_density"))
+            if stored.info.get("optical_density"):
+                dark.append(stem)
             merged += bool(stored.info.get("merged_channels"))
             stored.table.insert(0, "image", pd.Series([stem] * len(stored.table), dtype="str"))
             yield stored.table
@@ -140,7 +143,13 @@ def collect_objects(
     objects = SpooledTable(measured() if predictions else [pd.DataFrame({"image": [], "label": []})])
     logger.info("%d objects in %d image(s)", len(objects), len(predictions))
     if dark:
-        logger.info("%d image(s) with dark nuclei on a bright background were shown as optical density", dark)
+        logger.info(
+            "%d image(s) with dark nuclei on a bright background were shown as optical density: %s%s. Where nuclei are "
+            "bright, say so: predict.contrast=bright",
+            len(dark),
+            ", ".join(dark[:_NAMED]),
+            " ..." if len(dark) > _NAMED else "",
+        )
     if merged:
         logger.warning(
             "%d image(s) have several channels, and the model takes one: it was shown their mixture. To segment one, "
