@@ -19,6 +19,7 @@ from dots import DotFinder, store
 from karyoseg.core.errors import Problem, ProblemReport
 from karyoseg.core.io.image_files import ImageError
 from karyoseg.core.io.inputs import InputImage
+from karyoseg.core.preparation import ImageFacts
 from karyoseg.datasets import CSVDataset, ParquetDataset, PredictionFolder
 from karyoseg.models import shared
 from karyoseg.params.cluster import AddressedCluster, LocalCluster
@@ -76,6 +77,17 @@ def test_zarr_and_large_tiff_give_stores_previews_and_one_table(tmp_path: Path) 
     made = (tmp_path / "out" / "scan.ome.zarr").stat().st_mtime_ns
     run(tmp_path / "in", tmp_path / "out", **options)
     assert (tmp_path / "out" / "scan.ome.zarr").stat().st_mtime_ns == made
+
+
+def test_an_image_that_is_enlarged_counts_as_large(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "slide.tif", image())
+    blocks = {"above_megapixels": 1, "size": 512}
+    assert len(run(tmp_path / "slide.tif", tmp_path / "out", blocks=blocks, scale=2))
+    assert (tmp_path / "out" / "slide.ome.zarr").exists()
+    source = InputImage(str(tmp_path / "slide.tif"), "slide")
+    for scale, output, expected in ((2, "out", True), (1, "out", False), (2, "s3://lab/out", False)):
+        params = PredictParams(output=output, blocks=blocks, scale=scale)
+        assert nodes._becomes_large(DotFinder(), params, source, image(), ImageFacts()) == expected
 
 
 def test_a_bad_store_is_reported_first(tmp_path: Path) -> None:

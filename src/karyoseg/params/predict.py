@@ -20,7 +20,8 @@ class BlockParams(Params):
     """How far around a block objects are looked for [px], at least the largest object; `auto` starts with four times
     the typical nucleus, and takes more if it finds larger ones."""
     above_megapixels: float = Field(default=200, gt=0)
-    """Local TIFF files with more pixels are predicted in blocks [million px]; Zarr always is."""
+    """Local TIFF files with more pixels, also once they are enlarged for small nuclei, are predicted in blocks
+    [million px]; Zarr always is."""
 
 
 class FullParams(Params):

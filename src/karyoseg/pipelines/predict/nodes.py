@@ -8,11 +8,12 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 
+import numpy as np
 import pandas as pd
 
 from karyoseg.core.blocks.run import LargePrediction
 from karyoseg.core.errors import KaryosegError, Problem, Problems
-from karyoseg.core.io.image_files import ImageError
+from karyoseg.core.io.image_files import ImageError, is_url
 from karyoseg.core.io.inputs import InputImage, find_images
 from karyoseg.core.io.large_images import is_large, open_large
 from karyoseg.core.io.storage import StorageError
@@ -21,6 +22,7 @@ from karyoseg.core.lazy import Lazy, fingerprint
 from karyoseg.core.measure import measure_objects
 from karyoseg.core.normalise import select_channels
 from karyoseg.core.predicting import PredictionResult, read_input
+from karyoseg.core.preparation import ESTIMATE_RANGE, ImageFacts
 from karyoseg.core.progress import Progress
 from karyoseg.core.runs.privacy import public_url
 from karyoseg.core.spooled_table import SpooledTable
@@ -100,8 +102,8 @@ def predict_images(inputs: list[InputImage], params: PredictParams) -> dict[str,
     full = FullMode.open(params, segmenter) if params.mode == "full" else None
     if full:
         options |= {"full": full.identity}
-    segment = partial(_segment, segmenter, params, full)
     in_blocks = partial(plan_large, SharedModel.of(segmenter, params.model, runs_in), params)
+    segment = partial(_segment, segmenter, params, full, in_blocks)
     segment_large = partial(refuse_large, params) if full else in_blocks
     return {
         image.stem: PlannedPrediction(
@@ -163,6 +165,18 @@ def _is_large(source: InputImage, params: PredictParams) -> bool:
     return is_large(source.path, params.blocks.above_megapixels)
 
 
+def _becomes_large(
+    segmenter: Segmenter, params: PredictParams, source: InputImage, image: np.ndarray, facts: ImageFacts
+) -> bool:
+    """Tell whether an image is too large once it is enlarged for small nuclei, and can be predicted in blocks."""
+    limit, n_pixels = params.blocks.above_megapixels * 1e6, image.shape[0] * image.shape[1]
+    may_be_enlarged = n_pixels * max(params.fixed_scale or ESTIMATE_RANGE[1], 1) ** 2 > limit
+    if not may_be_enlarged or is_url(params.output) or not is_large(source.path, 0):
+        return False
+    plan = segmenter.plan(image, facts=facts, scale=params.fixed_scale, channels=params.channels)
+    return n_pixels * plan.scale**2 > limit
+
+
 def _check(segmenter: Segmenter, params: PredictParams, source: InputImage) -> None:
     """Raise if an image cannot be read, of a large one a corner, or if the model cannot take it."""
     if _is_large(source, params):
@@ -196,13 +210,19 @@ def _predict_one(
 
 
 def _segment(
-    segmenter: Segmenter, params: PredictParams, full: FullMode | None, source: InputImage
-) -> PredictionResult:
+    segmenter: Segmenter,
+    params: PredictParams,
+    full: FullMode | None,
+    segment_large: Callable[[InputImage], LargePrediction],
+    source: InputImage,
+) -> PredictionResult | LargePrediction:
     file = read_input(source.path, params.axes)
     image = select_channels(file.array, params.channels, "keep", where=source.path)
     facts = image_facts(params, source.path, file.pixel_size_um)
     if full:
         labels, scale, recipe = full.segment(segmenter, file.array, params, facts=facts, scale=params.fixed_scale)
+    elif _becomes_large(segmenter, params, source, file.array, facts):
+        return segment_large(source)
     else:
         found, recipe = segment_image(
             segmenter,
