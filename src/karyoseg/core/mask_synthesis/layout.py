@@ -196,4 +196,6 @@ class Layout:
         distance = cv2.distanceTransform(free, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         top, left = (inner.start - outer.start for inner, outer in zip(changed, seen, strict=True))
         height, width = self._distance[changed].shape
-        np.minimum(distance[top : top + height, left : left + width], self._far, out=self._distance[changed])
+        squared = np.rint(np.square(distance[top : top + height, left : left + width]))
+        # OpenCV's last bit depends on where the memory lies, and equal seeds would give different images.
+        np.minimum(np.sqrt(squared), self._far, out=self._distance[changed])
