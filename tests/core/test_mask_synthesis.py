@@ -15,6 +15,7 @@ from skimage.measure import regionprops
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.mask_synthesis.compare import QUANTITIES, Comparison, compare_populations, comparison_figure
+from karyoseg.core.mask_synthesis.layout import Layout
 from karyoseg.core.mask_synthesis.placement import GapTarget, place
 from karyoseg.core.mask_synthesis.population import DESCRIPTORS, describe, measure_population, nearest_gaps
 from karyoseg.core.mask_synthesis.shapes import ShapeDatabase, Stamp, collect_shapes, make_stamp
@@ -217,6 +218,25 @@ def test_masks_follow_density_sizes_and_gaps(annotated: ShapeDatabase, clusterin
     assert ks_2samp(real.objects["gap"], synthetic.objects["gap"]).statistic < 0.2
     touching = [(part.objects["gap"] == 0).mean() for part in (real, synthetic)]
     assert touching[1] == pytest.approx(touching[0], abs=0.12)
+
+
+def test_gaps_stay_right_while_stamps_come_and_go(rng: np.random.Generator) -> None:
+    stamps = [Stamp(np.ones((height, 30 - height), bool)) for height in rng.integers(4, 26, 25)]
+    layout = Layout(SIDE, 0, stamps, reach=20.0)
+    for _ in range(150):
+        index = int(rng.integers(len(stamps)))
+        if layout.placed[index]:
+            layout.take(index)
+        for corner in layout.positions(index, 0.0, np.inf, rng)[:1]:
+            near = layout.measure(index, corner)
+            if near is not None:
+                foreseen = layout.gaps_with(index, near)
+                layout.put(index, corner, near)
+                np.testing.assert_array_equal(layout.gaps, foreseen)
+        gaps = nearest_gaps(layout.canvas)
+        assert np.isinf(layout.gaps[~layout.placed]).all()
+        np.testing.assert_allclose(layout.gaps[layout.placed], np.where(gaps < 20, gaps, np.inf), atol=1e-5)
+    assert np.isfinite(layout.gaps).sum() > 10
 
 
 def test_random_placement_alone_would_not_match_gaps() -> None:

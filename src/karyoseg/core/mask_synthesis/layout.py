@@ -11,6 +11,8 @@ from scipy.spatial.distance import cdist
 
 from karyoseg.core.mask_synthesis.shapes import Stamp
 
+Near = dict[int, float]  # gaps to the stamps within reach [px]
+
 _CANDIDATES = 64  # positions tried at once
 
 
@@ -26,7 +28,7 @@ class Layout:
     stamps : sequence of Stamp
         All that will be put down.
     reach : float
-        Gaps up to here are measured, larger ones are infinite [px].
+        Gaps below are measured, larger ones are infinite [px].
     """
 
     def __init__(self, side: int, strip: int, stamps: Sequence[Stamp], reach: float):
@@ -42,7 +44,8 @@ class Layout:
         self._corners = np.zeros((len(stamps), 2), np.int64)
         self._centres = np.full((len(stamps), 2), np.inf)
         self._radii = np.array([stamp.radii[1] for stamp in stamps])
-        self._gaps = np.full((len(stamps), len(stamps)), np.inf, np.float32)
+        self._near: list[Near] = [{} for _ in stamps]
+        self._nearest = np.full(len(stamps), np.inf)
 
     @property
     def placed(self) -> npt.NDArray[np.bool_]:
@@ -52,7 +55,28 @@ class Layout:
     @property
     def gaps(self) -> npt.NDArray[np.float64]:
         """Distance of each stamp to its nearest neighbour [px], infinite beyond reach."""
-        return self._gaps.min(axis=1).astype(float)
+        return self._nearest.copy()
+
+    def gaps_with(self, index: int, near: Near) -> npt.NDArray[np.float64]:
+        """Return the gaps as they would be with one more stamp.
+
+        Parameters
+        ----------
+        index : int
+            Which stamp.
+        near : dict of int to float
+            What :meth:`measure` gave.
+
+        Returns
+        -------
+        (stamps,) ndarray
+            As `gaps`.
+        """
+        gaps = self.gaps
+        for other, gap in near.items():
+            gaps[other] = min(gaps[other], gap)
+        gaps[index] = min(near.values(), default=np.inf)
+        return gaps
 
     def crop(self) -> npt.NDArray[np.int32]:
         """Return the square in the middle."""
@@ -114,8 +138,8 @@ class Layout:
         inside: npt.NDArray[np.bool_] = np.all((centres >= low) & (centres < high), axis=1)
         return inside
 
-    def measure(self, index: int, corner: npt.NDArray[np.int64]) -> npt.NDArray[np.float32] | None:
-        """Measure the gaps that a stamp would have to all others.
+    def measure(self, index: int, corner: npt.NDArray[np.int64]) -> Near | None:
+        """Measure the gaps that a stamp would have to those around.
 
         Parameters
         ----------
@@ -126,21 +150,20 @@ class Layout:
 
         Returns
         -------
-        (stamps,) float32 ndarray or None
-            Gaps [px], infinite beyond reach; None if it would lie on others.
+        dict of int to float, or None
+            Gaps to the stamps within reach [px]; None if it would lie on others.
         """
         stamp = self.stamps[index]
         if self.canvas[self._window(index, corner)][stamp.mask].any():
             return None
         apart = np.hypot(*(self._centres - corner - stamp.centre).T) - self._radii - stamp.radii[1] - 1
-        gaps = np.full(len(self.stamps), np.inf, np.float32)
+        near = {}
         for other in np.flatnonzero(apart < self.reach).tolist():
             pixels = self.stamps[other].edge + self._corners[other]
-            gaps[other] = cdist(stamp.edge + corner, pixels, "sqeuclidean").min() ** 0.5 - 1
-        gaps[gaps >= self.reach] = np.inf
-        return gaps
+            near[other] = float(cdist(stamp.edge + corner, pixels, "sqeuclidean").min() ** 0.5 - 1)
+        return {other: gap for other, gap in near.items() if gap < self.reach}
 
-    def put(self, index: int, corner: npt.NDArray[np.int64], gaps: npt.NDArray[np.float32]) -> None:
+    def put(self, index: int, corner: npt.NDArray[np.int64], near: Near) -> None:
         """Put a stamp down.
 
         Parameters
@@ -149,16 +172,19 @@ class Layout:
             Which stamp.
         corner : (2,) int64 ndarray
             Where.
-        gaps : (stamps,) float32 ndarray
+        near : dict of int to float
             What :meth:`measure` gave.
         """
         self._corners[index], self._centres[index] = corner, corner + self.stamps[index].centre
-        self._gaps[index], self._gaps[:, index] = gaps, gaps
+        self._nearest = self.gaps_with(index, near)
+        self._near[index] = near
+        for other, gap in near.items():
+            self._near[other][index] = gap
         window = self._window(index, corner)
         self.canvas[window][self.stamps[index].mask] = index + 1
         self._refresh(window)
 
-    def take(self, index: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    def take(self, index: int) -> tuple[npt.NDArray[np.int64], Near]:
         """Take a stamp up again.
 
         Parameters
@@ -168,16 +194,21 @@ class Layout:
 
         Returns
         -------
-        corner, gaps : ndarray
+        corner : (2,) int64 ndarray
+        near : dict of int to float
             To put it back.
         """
-        corner, gaps = self._corners[index].copy(), self._gaps[index].copy()
+        corner, near = self._corners[index].copy(), self._near[index]
         window = self._window(index, corner)
         self.canvas[window][self.stamps[index].mask] = 0
         self._centres[index] = np.inf
-        self._gaps[index], self._gaps[:, index] = np.inf, np.inf
+        self._near[index] = {}
+        self._nearest[index] = np.inf
+        for other in near:
+            del self._near[other][index]
+            self._nearest[other] = min(self._near[other].values(), default=np.inf)
         self._refresh(window)
-        return corner, gaps
+        return corner, near
 
     def _window(self, index: int, corner: npt.NDArray[np.int64]) -> tuple[slice, slice]:
         height, width = self.stamps[index].mask.shape

@@ -135,9 +135,9 @@ def place(
 
 def _put_at_random(layout: Layout, index: int, rng: np.random.Generator) -> None:
     for corner in layout.positions(index, 0.0, np.inf, rng):
-        gaps = layout.measure(index, corner)
-        if gaps is not None:
-            layout.put(index, corner, gaps)
+        near = layout.measure(index, corner)
+        if near is not None:
+            layout.put(index, corner, near)
             return
 
 
@@ -164,8 +164,7 @@ def _match_gaps(layout: Layout, target: GapTarget, rng: np.random.Generator) -> 
         corners = layout.positions(index, *target.limits(wanted), rng)
         moved = layout.measure(index, corners[0]) if len(corners) else None
         if moved is not None:
-            after = np.minimum(layout.gaps, moved)
-            after[index] = moved.min()
+            after = layout.gaps_with(index, moved)
             judged = judge(after)
             if judged[1] < error:
                 layout.put(index, corners[0], moved)
