@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 import shapely
-from roifile import ROI_TYPE, ImagejRoi, roiread
+from roifile import ROI_OPTIONS, ROI_TYPE, ImagejRoi, roiread
 from shapely.geometry import shape
 from skimage.draw import ellipse
 
@@ -138,13 +138,20 @@ def test_smallest_objects_survive():
         np.testing.assert_array_equal(filled, labels == int(roi.name))
 
 
-def test_far_corner_of_a_large_image():
-    # Beyond 32767 ImageJ's 16-bit coordinates wrap; readers unwrap them.
-    labels = np.zeros((3, 40_000), np.int32)
-    labels[1:3, 39_990:39_998] = 1
-    roi = ImagejRoi.frombytes(to_rois(label_outlines(labels))[0].tobytes())
-    assert roi.coordinates().min(axis=0).tolist() == [39_990, 1]
-    assert roi.coordinates().max(axis=0).tolist() == [39_998, 3]
+@pytest.mark.parametrize("side", [32_770, 40_000, 60_540, 65_540, 70_000])
+def test_far_corner_of_a_large_image(side):
+    # Beyond 32767 the 16-bit box wraps and readers unwrap it; beyond 60535 they need coordinates in floats.
+    labels = np.zeros((side, 10), np.int32)
+    labels[side - 10 : side - 2, 1:3] = 1
+    labels[side - 10 : side, 4:9] = 2
+    labels[side - 6, 6] = 0
+    for roi, bottom in zip(to_rois(label_outlines(labels)), (side - 2, side), strict=True):
+        again = ImagejRoi.frombytes(roi.tobytes())
+        corners = np.concatenate(again.coordinates(multi=True))
+        assert corners[:, 1].min() == side - 10
+        assert corners[:, 1].max() == bottom
+        if bottom > 60_535:
+            assert again.composite or again.options & ROI_OPTIONS.SUB_PIXEL_RESOLUTION  # so ImageJ ignores the box
 
 
 def test_zip_is_reproducible():

@@ -27,7 +27,7 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "karyoseg/outlines")
 _MOVE, _LINE, _CLOSE = 0.0, 1.0, 4.0  # java.awt.geom.PathIterator, the notation of ImageJ's composite ROIs
 _OPTIONS = ROI_OPTIONS.OVERLAY_BACKGROUNDS | ROI_OPTIONS.OVERLAY_LABELS
 _POLYGON = 3  # of GEOS
-_LARGEST = 32768  # 16 bit
+_LARGEST = 32768  # signed 16 bit
 _BLOCK = 1024  # rows looked at together: bounds the memory
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # equal ROIs give equal bytes
 
@@ -149,6 +149,11 @@ def to_rois(outlines: Mapping[int, Polygon | MultiPolygon]) -> list[ImagejRoi]:
     list of ImagejRoi
         Named by label with leading zeros. An object of one piece without holes is a traced polygon, as
         ImageJ's wand would draw it; any other is a composite ROI (``coordinates(multi=True)`` reads it).
+
+    Notes
+    -----
+    The box of a ROI has 16 bits. ImageJ takes what is below -5000 for unsigned, so it is right up to 60535 px. Beyond,
+    as in ImageJ's own files, the box is wrong, but outlines are stored as floats as well, and those are read.
     """
     width = max(4, *(len(str(label)) for label in outlines)) if outlines else 0
     names = [f"{label:0{width}d}" for label in outlines]
