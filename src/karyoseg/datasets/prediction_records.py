@@ -112,7 +112,7 @@ def renamed(sources: Mapping[str, str], records: Mapping[str, Record]) -> list[s
     list of str
         Ids of finished images, none of those in `sources`.
     """
-    known = {_spelled_out(source) for source in sources.values()}
+    known = {_spelled_out(source) for source in sources.values() if source}
     return [
         key
         for key, record in records.items()
