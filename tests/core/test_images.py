@@ -21,6 +21,8 @@ from karyoseg.core.threads import map_completed
 
 RNG = np.random.default_rng(7)
 SHAPE = (37, 52)
+#: A label image: 104 squares.
+SQUARES = np.kron(np.arange(104, dtype=np.uint8).reshape(8, 13), np.ones((5, 4), np.uint8))[: SHAPE[0]]
 SMALL_COMPRESSED = (None, "lzw", "zlib", "adobe_deflate", "packbits", "zstd")
 
 
@@ -132,7 +134,7 @@ def test_white_is_zero_is_inverted(tmp_path: Path) -> None:
 
 
 def test_palette_tiff(tmp_path: Path) -> None:
-    index = pixels("u1", *SHAPE)
+    index = SQUARES
     table = RNG.integers(0, 2**16, (3, 256), dtype=np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", index, photometric="palette", colormap=table)
     assert same(read_image(tmp_path / "a.tif").array, np.moveaxis((table >> 8).astype(np.uint8)[:, index], 0, -1))
@@ -236,7 +238,7 @@ def test_deep_colour_png(tmp_path: Path, channels: int) -> None:
 
 
 def test_palette_png(tmp_path: Path) -> None:
-    index = pixels("u1", *SHAPE) % 16
+    index = SQUARES // 7
     image = Image.fromarray(index, "P")
     image.putpalette(bytes(range(48)))
     image.save(tmp_path / "colour.png")
@@ -405,7 +407,7 @@ def test_pixel_size(tmp_path: Path, options: dict, expected: float | None) -> No
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "i2", "i4", "i8", "f4"])
 def test_labels_of_any_integer_type(tmp_path: Path, dtype: str) -> None:
-    expected = (pixels("u1", *SHAPE) % 100).astype(dtype)
+    expected = SQUARES.astype(dtype)
     tifffile.imwrite(tmp_path / "a.tif", expected)
     labels = read_labels(tmp_path / "a.tif")
     assert labels.dtype == np.int32
@@ -445,7 +447,7 @@ def test_labels_that_went_through_jpeg_are_refused(tmp_path: Path) -> None:
 
 
 def test_colour_labels(tmp_path: Path) -> None:
-    gray = pixels("u1", *SHAPE)
+    gray = SQUARES
     Image.fromarray(np.stack([gray] * 3, -1)).convert("RGBA").save(tmp_path / "equal.png")
     Image.fromarray(pixels("u1", *SHAPE, 3)).save(tmp_path / "colour.png")
     assert np.array_equal(read_labels(tmp_path / "equal.png"), gray)
@@ -461,3 +463,17 @@ def test_one_object_in_a_mask_is_a_label_image(tmp_path: Path) -> None:
     Image.fromarray(mask | np.roll(mask, 20, axis=1)).save(tmp_path / "a.png")
     with pytest.raises(ImageError, match="binary mask"):
         read_labels(tmp_path / "a.png")
+
+
+def test_masks_of_classes_are_refused(tmp_path: Path) -> None:
+    nuclei = np.kron(np.arange(400).reshape(20, 20) + 1, np.pad(np.ones((4, 4), int), 1))
+    classes = np.where(nuclei > 0, 1 + nuclei % 2, 0)
+    for name, labels in {"classes": classes, "ilastik": 1 + (nuclei > 0), "again": nuclei % 256}.items():
+        tifffile.imwrite(tmp_path / f"{name}.tif", labels.astype(np.uint8))
+        with pytest.raises(ImageError, match=r"separate regions: classes, or numbers that began again"):
+            read_labels(tmp_path / f"{name}.tif")
+    halves = np.where(nuclei <= 100, nuclei, 0)
+    halves[::6] = 0
+    halves[2::6] = 0  # each nucleus in two pieces
+    tifffile.imwrite(tmp_path / "halves.tif", halves.astype(np.uint8))
+    assert np.array_equal(read_labels(tmp_path / "halves.tif"), halves)

@@ -294,6 +294,9 @@ def test_stardist(tmp_path: Path) -> None:
         ("train-a", "train"),
     ]
     assert found(source) == []
+    save(tmp_path / "dsb2018/Validation/images/c.tif", noise())
+    save(tmp_path / "dsb2018/Validation/masks/c.tif", LABELS)
+    assert ("c", "val") in [(r.id, r.split) for r in open_source(tmp_path, "stardist").records]
 
 
 def test_folder_with_masks(tmp_path: Path) -> None:

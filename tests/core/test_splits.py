@@ -181,6 +181,29 @@ def test_named_validation_samples_and_what_was_made_of_them_leave_the_training()
     assert found.drop(["a", "a_aug1f", "a_aug2e"]).eq("train").all()
 
 
+@pytest.mark.parametrize("published", ["", "test"])
+def test_what_was_made_of_a_sample_stays_with_it(published: str) -> None:
+    names = [f"f{n}" for n in range(12)]
+    ids = names + [f"{name}_aug{n}" for name in names for n in (1, 2)] + ["august", "x_august"]
+    manifest = make_manifest(len(ids), id=ids, split=[published] * 3 + [""] * (len(ids) - 3))
+    splits = split(manifest).set_index("id")
+    assert_groups_undivided(splits[splits["split"] != "excluded"])
+    assert all(splits.loc[f"{name}_aug{n}", "group"] == name for name in names for n in (1, 2))
+    assert splits.loc["x_august", "group"] == "x_august"
+    made = [f"f{i}_aug{n}" for i in range(3) for n in (1, 2)]
+    assert (set(splits.loc[made, "split"]) == {"excluded"}) == bool(published)
+
+
+def test_a_pattern_that_groups_nothing_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    ids = [f"slide_{n}_tile_{m}" for n in range(6) for m in range(4)]
+    with pytest.raises(KaryosegError, match=r"in none of the 24 ids, such as slide_0_tile_0.* blanks are replaced"):
+        split(make_manifest(24, id=ids), group_pattern=r"^(slide \d+) ")
+    assert split(make_manifest(24, id=ids), group_pattern=r"^(slide_\d+)_")["group"].nunique() == 6
+    assert not caplog.records
+    split(make_manifest(25, id=[*ids, "other"]), group_pattern=r"^(slide_\d+)_")
+    assert "is not in 1 of 25 ids, such as other" in caplog.text
+
+
 def test_named_validation_samples_take_their_group_with_them() -> None:
     manifest = make_manifest(40, id=[f"g{i // 4}_{i}" for i in range(40)])
     splits = split(manifest, validation=["g3_12"], group_pattern="^(g[0-9]+)_")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from scipy.sparse.csgraph import connected_components
 
 from karyoseg.core.errors import KaryosegError
 
+logger = logging.getLogger(__name__)
+
 TRAIN, VALIDATION, TEST = "train", "val", "test"
 EXCLUDED = "excluded"
 _MAX_FOLDS = 10
@@ -24,8 +27,9 @@ _DESCENDANT = "_aug"  # what names of samples made from another one go on with
 def sample_groups(manifest: pd.DataFrame, pattern: str | None = None) -> pd.Series:
     """Tell which samples must stay together.
 
-    Identical images always share a group. With `pattern`, so do ids with the same match, or the same part of it, for
-    example tiles of one slide. Both rules chain: two slides that share an image are one group.
+    Identical files always share a group, and what was made of a sample (``ID_aug...``) is in the group of that. With
+    `pattern`, so do ids with the same match, or the same part of it, for example tiles of one slide. The rules chain:
+    two slides that share an image are one group.
 
     Parameters
     ----------
@@ -46,8 +50,11 @@ def sample_groups(manifest: pd.DataFrame, pattern: str | None = None) -> pd.Seri
     >>> sample_groups(table, r"^(s[0-9]+)_").tolist()
     ['s1', 's1', 's2']
     """
+    ids = set(manifest["id"])
 
     def name(sample: str) -> str:
+        origin = sample.partition(_DESCENDANT)[0]
+        sample = origin if origin in ids else sample
         found = re.search(pattern, sample) if pattern else None
         if found is None:
             return sample
@@ -113,6 +120,7 @@ def make_splits(
         )
     out = pd.DataFrame({"id": labelled["id"], "split": labelled["split"].fillna("").replace("", TRAIN)})
     _name_validation(out, validation)
+    _check_pattern(group_pattern, list(labelled["id"]))
     out["group"] = sample_groups(labelled, group_pattern)
     strata = labelled[["class", "magnification", "height", "width"]].apply(lambda row: "|".join(map(str, row)), axis=1)
     rng = np.random.RandomState(seed)  # scikit-learn takes no Generator
@@ -129,7 +137,7 @@ def make_splits(
 
 
 def _name_validation(out: pd.DataFrame, names: Sequence[str]) -> None:
-    """Move the named samples from train to validation, and take those made of them out of use."""
+    """Move the named samples from train to validation."""
     training = out["split"] == TRAIN
     unknown = sorted(set(names) - set(out.loc[training, "id"]))
     if unknown:
@@ -137,10 +145,23 @@ def _name_validation(out: pd.DataFrame, names: Sequence[str]) -> None:
             f"preprocess.splits.validation: {len(unknown)} name(s) that no training sample has, such as {unknown[0]}; "
             f"needed: ids of labelled training samples, as in manifest.csv. Correct or remove them."
         )
-    if names:
-        made_of_them = out["id"].str.startswith(tuple(f"{name}{_DESCENDANT}" for name in names))
-        out.loc[training & made_of_them, "split"] = EXCLUDED
-        out.loc[training & out["id"].isin(names), "split"] = VALIDATION
+    out.loc[training & out["id"].isin(names), "split"] = VALIDATION
+
+
+def _check_pattern(pattern: str | None, ids: Sequence[str]) -> None:
+    """Refuse a pattern that groups nothing: tiles of one slide would be in several splits unnoticed."""
+    others = [sample for sample in ids if pattern and not re.search(pattern, sample)]
+    if not others:
+        return
+    if len(others) == len(ids):
+        raise KaryosegError(
+            f"preprocess.splits.group_pattern: {pattern} is in none of the {len(ids)} ids, such as {ids[0]}; needed: a "
+            f"pattern of ids, as in manifest.csv. Characters such as blanks are replaced in them. Correct it."
+        )
+    logger.warning(
+        "preprocess.splits.group_pattern: %s is not in %d of %d ids, such as %s; each of these is a group by itself",
+        *(pattern, len(others), len(ids), others[0]),
+    )
 
 
 def _exclude(out: pd.DataFrame, claimed_by: str, splits: tuple[str, ...]) -> None:

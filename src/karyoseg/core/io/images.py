@@ -12,6 +12,7 @@ from os import PathLike, fspath
 
 import numpy as np
 from scipy import ndimage as ndi
+from skimage.measure import label
 
 from karyoseg.core.axes import known_axes, to_yxc
 from karyoseg.core.io.decoders import Decoded, decode
@@ -21,7 +22,9 @@ from karyoseg.core.io.image_files import ImageError, image_errors, open_binary
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 
 _MAX_INT32 = np.iinfo(np.int32).max
+_MAX_UINT8 = 255
 _MAX_FRAGMENTS = 3
+_MAX_AGAIN = 1.2
 _DAMAGED = ("a damaged image file", "a complete image file", "Copy or export the image again.")
 
 
@@ -95,7 +98,8 @@ def read_labels(path: str | PathLike[str], axes: str | None = None) -> np.ndarra
     accepted, as programs without integer types write them. A mask that marks all objects with one value is
     refused: which objects touch can no longer be told. It is recognised by a single value that is the
     largest of its type (255, 65535 or true) in more than one region, or any single value in more than three
-    regions.
+    regions. So is a mask of classes: values up to 255, each in more than three regions on average, or all of them, a
+    fifth more than once.
 
     Parameters
     ----------
@@ -201,7 +205,11 @@ def _arrange(decoded: Decoded, axes: str | None, where: str) -> tuple[np.ndarray
 def _refuse_binary(array: np.ndarray, binary: bool, where: str) -> None:
     top = array.max()
     mask = array > 0
-    if top <= 0 or (array[mask] != top).any():
+    if top <= 0:
+        return
+    if (array[mask] != top).any():
+        if top <= _MAX_UINT8:
+            _refuse_classes(np.where(mask, array, 0).astype(np.uint8), where)
         return
     full = binary or (array.dtype.kind in "ui" and top == np.iinfo(array.dtype).max)
     n_regions = ndi.label(mask, np.ones((3, 3)))[1]
@@ -212,6 +220,20 @@ def _refuse_binary(array: np.ndarray, binary: bool, where: str) -> None:
             "a label image: another integer for each object",
             "Label the objects first (for example skimage.measure.label, or MorphoLibJ in Fiji) and "
             "separate touching ones.",
+        )
+
+
+def _refuse_classes(array: np.ndarray, where: str) -> None:
+    n_values = len(np.unique(array[array > 0]))
+    n_regions = int(label(array, background=0, return_num=True, connectivity=2)[1])
+    # More than 255 objects stored in 8 bit take all values, some of them again.
+    if n_regions > n_values * (_MAX_AGAIN if n_values == _MAX_UINT8 else _MAX_FRAGMENTS):
+        raise ImageError(
+            where,
+            f"{n_values} values in {n_regions} separate regions: classes, or numbers that began again after 255",
+            "a label image: another integer for each object",
+            "Export objects in place of classes, in 16 bit; or label the regions of one class (for example "
+            "skimage.measure.label, or MorphoLibJ in Fiji) and separate touching ones.",
         )
 
 

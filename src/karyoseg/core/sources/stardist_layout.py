@@ -1,4 +1,4 @@
-"""Layout of StarDist's examples: ``train/`` and ``test/``, each with ``images/`` and ``masks/``."""
+"""Layout of StarDist's examples: ``train/``, ``test/`` and perhaps ``val/``, each with ``images/`` and ``masks/``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from karyoseg.core.errors import Problems
 from karyoseg.core.io.stems import stem
 from karyoseg.core.sources.base import FileSource, SampleRecord, SourceOptions
 from karyoseg.core.sources.names import locate, pair, subfolder, unique_ids
+from karyoseg.core.splits import TEST, TRAIN, VALIDATION
+
+_SPLITS = {"train": TRAIN, "val": VALIDATION, "validation": VALIDATION, "test": TEST}
 
 
 def _is_split(folder: Path | None) -> bool:
@@ -15,12 +18,12 @@ def _is_split(folder: Path | None) -> bool:
 
 
 def open_stardist(folder: Path, options: SourceOptions) -> FileSource:
-    """Open a data set in the layout of StarDist's examples; either split may be missing.
+    """Open a data set in the layout of StarDist's examples; splits may be missing.
 
     Parameters
     ----------
     folder : Path
-        Folder with ``train/`` and ``test/``, or one that holds it.
+        Folder with ``train/``, ``test/``, ``val/`` or ``validation/``, or one that holds them.
     options : SourceOptions
         Class, pixel size and axes.
 
@@ -37,8 +40,8 @@ def open_stardist(folder: Path, options: SourceOptions) -> FileSource:
     )
     problems = Problems()
     found: list[tuple[str, Path, Path]] = []
-    for split in ("train", "test"):
-        part = subfolder(root, split)
+    for name, split in _SPLITS.items():
+        part = subfolder(root, name)
         if part is None:
             continue
         images, masks = subfolder(part, "images"), subfolder(part, "masks")
