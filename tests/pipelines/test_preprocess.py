@@ -144,3 +144,13 @@ def test_a_second_run_writes_nothing_again(tmp_path: Path, pairs: dict[str, Pair
 def test_no_labels_at_all(tmp_path: Path, pairs: dict[str, Pair]) -> None:
     with pytest.raises(KaryosegError, match="none of the 11 samples"):
         run(tmp_path, pairs, {"label_sha256": ""})
+
+
+def test_nuclei_that_rescaling_makes_too_small_are_missed(
+    tmp_path: Path, pairs: dict[str, Pair], caplog: pytest.LogCaptureFixture
+) -> None:
+    run(tmp_path / "a", pairs, min_area=20)
+    assert "are left" not in caplog.text
+    run(tmp_path / "b", pairs, min_area=20, rescale={"name": "diameter", "target": 3})
+    assert "train_0: 0 of " in caplog.text
+    assert "preprocess.min_area=20 px at scale 0." in caplog.text

@@ -62,7 +62,7 @@ def check_samples(train: LabelledSamples, validation: LabelledSamples, options: 
     if not any(sizes.values()):
         raise KaryosegError(
             f"training: none of the {len(sizes)} training images holds a nucleus; needed: at least one. "
-            f"Check the masks."
+            f"Check the masks, and whether preprocess.min_area is too large for the rescaled nuclei."
         )
     if small:
         logger.warning(

@@ -20,6 +20,8 @@ from karyoseg.params.preprocess import PreprocessParams
 
 logger = logging.getLogger(__name__)
 
+_FEW_LEFT = 0.5  # of the nuclei of an image
+
 
 def split_samples(manifest: pd.DataFrame, params: PreprocessParams) -> pd.DataFrame:
     """Divide the labelled samples into train, val and test.
@@ -135,7 +137,15 @@ def prepare_labels(manifest: pd.DataFrame, labels: Partitions, params: Preproces
     """
 
     def prepare(key: str, scale: float) -> np.ndarray:
-        return clean_labels(labels[key](), scale, fill=params.fill_holes, min_area=params.min_area)
+        published = labels[key]()
+        cleaned = clean_labels(published, scale, fill=params.fill_holes, min_area=params.min_area)
+        n_objects, n_left = (len(np.unique(found[found > 0])) for found in (published, cleaned))
+        if n_left < _FEW_LEFT * n_objects:
+            logger.warning(
+                "%s: %d of %d nuclei are left; the others have less than preprocess.min_area=%d px at scale %.3g",
+                *(key, n_left, n_objects, params.min_area, scale),
+            )
+        return cleaned
 
     cleaning = params.fill_holes, params.min_area
     return {
