@@ -192,7 +192,7 @@ def test_parameters_of_another_foreground_model_are_warned_of(
         nothing = SimpleNamespace(fingerprint=f"weights of {name}", predict=lambda image: np.ones(image.shape[:2]))
         return nothing if name else None
 
-    for module in (tune_nodes, full):
+    for module in (tune_nodes, predict_nodes, full):
         monkeypatch.setattr(module, "open_foreground", open_model)
     tune(inputs, tmp_path, foreground_model=searched, n_trials=2)
     tifffile.imwrite(tmp_path / "new.tif", field(1, 0)[0])
@@ -205,6 +205,12 @@ def test_a_missing_or_wrong_parameter_file_is_named_at_the_start(tmp_path: Path)
     tifffile.imwrite(tmp_path / "new.tif", field(1, 0)[0])
     with pytest.raises(KaryosegError, match=r"gone\.json cannot be read"):
         predict(tmp_path / "new.tif", mode="full", full={"postprocessing": str(tmp_path / "gone.json")})
+
+
+def test_a_missing_foreground_model_is_named_before_images_are_read(tmp_path: Path) -> None:
+    (tmp_path / "bad.tif").write_bytes(b"no image")
+    with pytest.raises(KaryosegError, match=r"gone: no foreground model there.*augment,train_foreground"):
+        predict(tmp_path / "bad.tif", mode="full", full={"foreground_model": str(tmp_path / "gone")})
 
 
 def test_images_for_blocks_are_refused_before_any_prediction(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from karyoseg.models import load_segmenter
 from karyoseg.models.base import PREDICTION_VERSION, Segmenter
 from karyoseg.models.shared import SharedModel
 from karyoseg.models.summary import summary
+from karyoseg.models.two_scales import open_foreground
 from karyoseg.models.whole_image import segment_image
 from karyoseg.params.predict import PredictParams
 from karyoseg.pipelines.predict.facts import image_facts, result_info
@@ -63,6 +64,8 @@ def find_inputs(params: PredictParams) -> list[InputImage]:
             "'kedro run --pipeline predict --params predict.input=FOLDER,predict.output=FOLDER'."
         )
     images = find_images(params.input, exclude=params.output, skip_results=True)
+    if params.mode == "full":
+        open_foreground(params.full.foreground_model, load_segmenter(params.model))  # before images are read
     problems = Problems()
     if params.on_bad_image == "stop":
         check = partial(_find_problems, load_segmenter(params.model), params)
