@@ -219,6 +219,44 @@ def test_augmentation_gets_pairs_and_a_seed_of_its_own_per_position(stream: Call
     assert len(set(seeds)) == 6
 
 
+def test_augmentation_has_its_own_seed_which_is_that_of_the_patches_by_default(stream: Callable) -> None:
+    noise = Augmenter([{"name": "gaussian_noise", "sigma": [0.5, 1.0], "p": 1.0}])
+    usual, same, other = (stream(seed=7, augment=noise, augment_seed=seed) for seed in (None, 7, 8))
+    for position in range(6):
+        image, labels = usual.patch(position)
+        np.testing.assert_array_equal(same.patch(position)[0], image)
+        assert not np.array_equal(other.patch(position)[0], image)
+        np.testing.assert_array_equal(other.patch(position)[1], labels)
+
+
+@pytest.mark.parametrize("crop", [0, 8])
+def test_patches_without_annotation_are_drawn_again(stream: Callable, samples: Callable, crop: int) -> None:
+    whole = samples(range(5))
+
+    def hidden(key: str) -> np.ndarray:
+        labels = whole.labels[key]()
+        labels[{"s0": np.s_[:], "s1": np.s_[60:]}.get(key, np.s_[:0])] = -1
+        return labels
+
+    data = LabelledSamples(whole.images, {key: Lazy(partial(hidden, key), key) for key in whole.ids})
+    plain, partly = stream(data=whole, foreground=0, crop=crop), stream(data=data, foreground=0, crop=crop)
+    inner = slice(crop, -crop) if crop else slice(None)
+    again = 0
+    for position in range(50):
+        (image, _), (known, labels) = plain.patch(position), partly.patch(position)
+        assert (labels[inner, inner] >= 0).any()
+        assert np.array_equal(partly.patch(position)[0], known)
+        again += not np.array_equal(image, known)
+    assert 10 <= again < 20  # all of s0, some of s1
+
+
+def test_drawing_again_ends(stream: Callable, samples: Callable) -> None:
+    whole = samples(range(2))
+    nothing = {key: Lazy(partial(np.full, (96, 80), -1, np.int32), key) for key in whole.ids}
+    _, labels = stream(data=LabelledSamples(whole.images, nothing)).patch(0)
+    assert (labels == -1).all()
+
+
 def test_shape_completion_crops_after_augmentation(spec: Any, stream: Callable) -> None:
     shapes = []
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from karyoseg.core.augmentation.augmenter import Augmenter
 from karyoseg.core.errors import KaryosegError, ProblemReport
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.runs.hardware import hardware
@@ -82,6 +83,21 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, epoch: int, moment: str) -> pytest.
     monkeypatch.setattr(workspace.Workspace, "save", dying_save)
     monkeypatch.setattr(workspace, "replace_text", dying_write)
     return monkeypatch
+
+
+@pytest.mark.parametrize(("policy", "seed"), [({"seed": 5}, 5), ({}, 7)])
+def test_patches_are_changed_with_the_seed_of_the_policy(
+    tmp_path: Path, samples: Callable, options: Callable, policy: dict[str, Any], seed: int
+) -> None:
+    seeds = set()
+
+    def augment(image: np.ndarray, labels: np.ndarray, key: tuple[int, ...], window: Any) -> Any:
+        seeds.add(key[0])
+        return Augmenter([])(image, labels, key, window)
+
+    given = options(epochs=1, steps_per_epoch=1) | {"augmentation": policy}
+    StarDistSegmenter(tmp_path / "m").fit(samples(range(2)), samples(range(100, 101)), augment, given)
+    assert seeds == {seed}
 
 
 def test_two_seeded_trainings_are_equal_and_leave_a_whole_model(

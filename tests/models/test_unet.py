@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import ndimage as ndi
 
@@ -45,6 +46,34 @@ def fit(folder: Path, samples: Samples, **changes: Any) -> tuple[ForegroundModel
 def fitted(samples: Samples, tmp_path_factory: pytest.TempPathFactory) -> tuple[ForegroundModel, Any]:
     """A model that has learnt to find disks, and its history; do not change its folder."""
     return fit(tmp_path_factory.mktemp("foreground") / "disks", samples)
+
+
+def test_each_network_has_the_next_seed_of_patches_and_of_their_changes(
+    tmp_path: Path, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from karyoseg.models.unet import fitting
+
+    class Stop(Exception):
+        pass
+
+    seeds: list[tuple[int, int | None]] = []
+
+    def stream(*data: Any, seed: int, augment_seed: int | None = None, **options: Any) -> list[None]:
+        seeds.append((seed, augment_seed))
+        return [None]
+
+    def epochs(*given: Any) -> Any:
+        if len(seeds) == 4:  # two networks, and what each is validated on
+            raise Stop
+        return pd.DataFrame({"epoch": [1]})
+
+    monkeypatch.setattr(fitting, "PatchStream", stream)
+    monkeypatch.setattr(fitting, "run_epochs", epochs)
+    for policy, expected in (({"seed": 50}, [(3, 50), (4, 51)]), ({}, [(3, 3), (4, 4)])):
+        seeds.clear()
+        with pytest.raises(Stop):
+            fit(tmp_path, samples, augmentation=policy)
+        assert seeds[::2] == expected
 
 
 def test_targets_are_softened_and_blurred_and_know_what_is_not_annotated(disks: np.ndarray) -> None:

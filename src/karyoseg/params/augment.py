@@ -305,7 +305,8 @@ class AugmentParams(Params):
     transforms: list[Transform]
     """Transforms in the order they are applied; an empty list for none."""
     seed: int = Field(default=42, ge=0)
-    """Seed of all random choices; each sample and epoch derives its own from it."""
+    """Seed of the changes, of which synthetic images are taken, and of the figure; where patches are cut is up to the
+    seed of the training."""
     contact_sheet: ContactSheetParams = ContactSheetParams()
     """What the figure shows."""
     style: StyleParams = StyleParams()

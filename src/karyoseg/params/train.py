@@ -156,7 +156,7 @@ class TrainParams(Params):
     nms_grid: list[Annotated[float, Field(gt=0, lt=1)]] = Field(default=[0.3, 0.4, 0.5], min_length=1)
     """NMS thresholds tried on the validation images."""
     seed: int = Field(default=42, ge=0)
-    """Seed of weights and patches."""
+    """Seed of weights and of which patches are cut; how they are changed is up to `augment.seed`."""
 
     @model_validator(mode="after")
     def _patch_fits_network(self) -> Self:

@@ -42,7 +42,7 @@ class TrainForegroundParams(Params):
     precision: TrainingPrecision = "auto"
     """Numbers the hidden layers calculate with; as for `train.precision`."""
     seed: int = Field(default=42, ge=0)
-    """Seed of weights and patches; each further network has the next."""
+    """Seed of weights and of which patches are cut; each further network has the next, also of `augment.seed`."""
 
     @model_validator(mode="after")
     def _patch_fits_network(self) -> Self:

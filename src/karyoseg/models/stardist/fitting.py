@@ -204,6 +204,7 @@ def _streams(
         foreground=options["foreground_only"],
         augment=augment,
         seed=options["seed"],
+        augment_seed=options.get("augmentation", {}).get("seed"),
         cache_bytes=options["cache_gb"] * 1e9,
         workers=options["workers"],
     )

@@ -1,6 +1,6 @@
 """Training patches: which are drawn, how they become batches.
 
-Every patch depends only on the seed, the epoch and its position, never on what was drawn before; a resumed or
+Every patch depends only on the seeds, the epoch and its position, never on what was drawn before; a resumed or
 multi-threaded training therefore sees the same patches.
 """
 
@@ -21,10 +21,15 @@ Targets = np.ndarray | tuple[np.ndarray, ...]
 #: With one worker Keras has tf.data tune itself. The thread that tunes sleeps for up to a minute, and the next epoch
 #: only begins when it has woken up: seen with TensorFlow 2.21, where epochs of 48 s took 82 s.
 LEAST_WORKERS = 2
+#: How often a patch is drawn until it has an annotated pixel, and how often from one image before the next is taken.
+_MOST_DRAWS, _DRAWS_PER_IMAGE = 64, 4
 
 
 class PatchStream(keras.utils.PyDataset):
     """Batches of augmented patches with their targets.
+
+    A patch without annotated pixels is drawn again, as there is nothing to learn from it, and a batch of such patches
+    has no loss: StarDist's is NaN then.
 
     Parameters
     ----------
@@ -43,7 +48,9 @@ class PatchStream(keras.utils.PyDataset):
     augment : callable, optional
         Cuts every patch out of its sample and changes it; by default it only cuts.
     seed : int
-        Seed of all choices.
+        Seed of what is drawn.
+    augment_seed : int, optional
+        Seed of what `augment` does; by default `seed`.
     cache_bytes : float
         Memory for decoded samples.
     workers : int
@@ -62,6 +69,7 @@ class PatchStream(keras.utils.PyDataset):
         foreground: float = 0.9,
         augment: Augment | None = None,
         seed: int = 0,
+        augment_seed: int | None = None,
         cache_bytes: float = 1e9,
         workers: int = LEAST_WORKERS,
     ):
@@ -76,6 +84,7 @@ class PatchStream(keras.utils.PyDataset):
         self._foreground = foreground
         self._augment = augment or Augmenter([])
         self._seed = seed
+        self._augment_seed = seed if augment_seed is None else augment_seed
         #: Set by the training loop at the start of each epoch.
         self.epoch = 0
 
@@ -95,7 +104,8 @@ class PatchStream(keras.utils.PyDataset):
     def patch(self, position: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw the patch at a position of the endless sequence.
 
-        Every image is visited once before any is visited again.
+        Every image is visited once before any is visited again, except to draw patches again that have no annotated
+        pixel.
 
         Parameters
         ----------
@@ -107,11 +117,21 @@ class PatchStream(keras.utils.PyDataset):
         tuple of ndarray
             Image ``(Y, X, C)`` float32 and labels ``(Y, X)`` int32.
         """
-        rng = np.random.default_rng((self._seed, 1, position))
-        image, labels, boxes = self._cache[in_turn(self._ids, self._seed, position)]
+        for attempt in range(_MOST_DRAWS):
+            image, labels = self._draw(position, attempt)
+            if (labels[self._inner, self._inner] >= 0).any():
+                break
+        return image, labels
+
+    def _draw(self, position: int, attempt: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw a patch; every attempt gives another one, after some of another image."""
+        number = (position, attempt) if attempt else (position,)
+        rng = np.random.default_rng((self._seed, 1, *number))
+        turn = position + attempt // _DRAWS_PER_IMAGE
+        image, labels, boxes = self._cache[in_turn(self._ids, self._seed, turn)]
         window = Window(*self._corner(labels.shape, boxes, rng), *self._patch_size)
         squeezed = image[..., 0] if image.shape[-1] == 1 else image
-        image, labels = self._augment(squeezed, labels, (self._seed, 2, position), window)
+        image, labels = self._augment(squeezed, labels, (self._augment_seed, 2, *number), window)
         image = image[..., None] if image.ndim == 2 else image  # noqa: PLR2004
         return image.astype(np.float32, copy=False), labels
 

@@ -94,6 +94,7 @@ def fit_networks(
             steps=options["steps_per_epoch"],
             augment=augment,
             seed=seed,
+            augment_seed=options.get("augmentation", {}).get("seed", options["seed"]) + index,
             workers=options["workers"],
             **size,
         )
