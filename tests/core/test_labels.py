@@ -10,7 +10,15 @@ from scipy import ndimage as ndi
 from skimage.measure import regionprops
 from skimage.segmentation import relabel_sequential
 
-from karyoseg.core.labels import clean_labels, fill_holes, n_objects, object_boxes, relabel, remove_small
+from karyoseg.core.labels import (
+    clean_labels,
+    fill_holes,
+    n_cleaned_away,
+    n_objects,
+    object_boxes,
+    relabel,
+    remove_small,
+)
 from karyoseg.core.size import median_diameter
 
 
@@ -113,6 +121,19 @@ def test_labels_for_training_are_on_the_grid_of_the_image_clean_and_numbered(dis
     assert cleaned[10, 10] == 1
     assert clean_labels(holed, 0.5, fill=False)[10, 10] == 0
     np.testing.assert_array_equal(clean_labels(disks, 1.0), disks)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 0.1])
+@pytest.mark.parametrize("fill", [True, False])
+def test_what_cleaning_leaves_out_is_counted(disks: np.ndarray, messy: np.ndarray, scale: float, fill: bool) -> None:
+    ring = np.zeros((20, 20), np.int32)
+    ring[4:10, 4:10] = 5
+    ring[5:9, 5:9] = 0  # 20 pixels, 36 once it is filled
+    for labels in (disks, messy, ring, ring * 0):
+        for min_area in (0, 9, 30):
+            options = {"fill": fill, "min_area": min_area}
+            left = n_objects(clean_labels(labels, scale, **options))
+            assert n_cleaned_away(labels, scale, **options) == n_objects(labels) - left
 
 
 @pytest.mark.parametrize(("dtype", "largest"), [(np.int32, 2**31 - 1), (np.uint32, 2**32 - 1), (np.int64, 2**40)])

@@ -311,6 +311,8 @@ def test_no_nuclei_and_no_samples_are_refused(fit: Fit, samples: Callable) -> No
     empty = dict.fromkeys(data.ids, Lazy(lambda: np.full((96, 80), -1, np.int32), "x"))
     with pytest.raises(KaryosegError, match="none of the 2 training images holds a nucleus"):
         fit(train=LabelledSamples(data.images, empty))
+    with pytest.raises(KaryosegError, match="none of the 2 validation images has an annotated pixel"):
+        fit(validation=LabelledSamples(data.images, empty))
     with pytest.raises(KaryosegError, match="no samples in split 'val'"):
         fit(validation=LabelledSamples({}, {}))
 

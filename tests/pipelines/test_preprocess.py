@@ -150,7 +150,11 @@ def test_nuclei_that_rescaling_makes_too_small_are_missed(
     tmp_path: Path, pairs: dict[str, Pair], caplog: pytest.LogCaptureFixture
 ) -> None:
     run(tmp_path / "a", pairs, min_area=20)
-    assert "are left" not in caplog.text
-    run(tmp_path / "b", pairs, min_area=20, rescale={"name": "diameter", "target": 3})
-    assert "train_0: 0 of " in caplog.text
-    assert "preprocess.min_area=20 px at scale 0." in caplog.text
+    assert "left out" not in caplog.text
+    data = run(tmp_path / "b", pairs, min_area=20, rescale={"name": "diameter", "target": 3})
+    (warning,) = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    splits = data.load("splits").set_index("id")["split"]
+    learnt, left = [key for key in pairs if splits[key] != "test"], data.load("primary_labels")
+    lost = {key: pairs[key][1].max() - left[key]().max() for key in learnt}
+    assert warning.startswith(f"{sum(lost.values())} nuclei in {sum(n > 0 for n in lost.values())} of {len(learnt)} ")
+    assert f"preprocess.min_area=20 px (most, {max(lost.values())}, in train_0 at scale 0." in warning

@@ -157,7 +157,43 @@ def clean_labels(labels: np.ndarray, scale: float, *, fill: bool = True, min_are
     (Y', X') int32 ndarray
         Resampled by nearest neighbour, instances numbered from 1.
     """
-    height, width = (max(1, round(n * scale)) for n in labels.shape)
-    resized = resize_labels(labels, (height, width))
+    resized = _rescale(labels, scale)
     filled = fill_holes(resized) if fill else resized
     return relabel(remove_small(filled, min_area))
+
+
+def n_cleaned_away(labels: np.ndarray, scale: float, *, fill: bool = True, min_area: int = 0) -> int:
+    """Count the instances that :func:`clean_labels` leaves out; faster than cleaning if there are none.
+
+    Parameters
+    ----------
+    labels : (Y, X) integer ndarray
+        Label image.
+    scale : float
+        Prepared pixels per pixel.
+    fill : bool
+        Fill holes inside the instances.
+    min_area : int
+        Smallest area kept [px of the prepared image].
+
+    Returns
+    -------
+    int
+        Instances of `labels` that are too small, or have no pixel left.
+
+    Examples
+    --------
+    >>> n_cleaned_away(np.array([[1, 0, 2, 2]]), 1, min_area=2)
+    1
+    """
+    areas = find_regions(_rescale(labels, scale)).area
+    if (areas < min_area).any():  # some may have holes, which count once they are filled
+        left = n_objects(clean_labels(labels, scale, fill=fill, min_area=min_area))
+    else:
+        left = len(areas)
+    return len(find_regions(labels).labels) - left
+
+
+def _rescale(labels: np.ndarray, scale: float) -> np.ndarray:
+    height, width = (max(1, round(n * scale)) for n in labels.shape)
+    return resize_labels(labels, (height, width))

@@ -41,7 +41,7 @@ def check_samples(train: LabelledSamples, validation: LabelledSamples, options: 
     problems = Problems()
     wanted = options["config"]["n_channel_in"]
     sizes: dict[str, int] = {}
-    small = 0
+    small, validated = 0, False
     for name, samples in (("train", train), ("val", validation)):
         for key in Progress(samples.ids, desc=f"checking {name} samples", unit="sample"):
             image, labels = samples.images[key](), samples.labels[key]()
@@ -57,12 +57,19 @@ def check_samples(train: LabelledSamples, validation: LabelledSamples, options: 
                 problems.add(key, f"{channels} channel(s)", f"{wanted}", "Choose channels in preprocess.")
             if samples is train:
                 sizes[key] = len(np.unique(labels[labels > 0]))
+            else:
+                validated |= bool((labels >= 0).any())
             small += any(have < want for have, want in zip(labels.shape, options["patch_size"], strict=True))
     problems.raise_if_any("training: samples do not fit the network")
     if not any(sizes.values()):
         raise KaryosegError(
             f"training: none of the {len(sizes)} training images holds a nucleus; needed: at least one. "
-            f"Check the masks, and whether preprocess.min_area is too large for the rescaled nuclei."
+            f"Check the masks, and whether preprocess.min_area removes what preprocess.rescale makes small."
+        )
+    if not validated:
+        raise KaryosegError(
+            f"training: none of the {len(validation.ids)} validation images has an annotated pixel; needed: labels of "
+            f"0 or more in one at least. Check the masks, or name other images in preprocess.splits.validation."
         )
     if small:
         logger.warning(

@@ -10,17 +10,15 @@ import numpy as np
 import pandas as pd
 
 from karyoseg.core.errors import KaryosegError, Problems
-from karyoseg.core.labels import clean_labels
+from karyoseg.core.labels import clean_labels, n_cleaned_away
 from karyoseg.core.lazy import Lazy, Partitions, fingerprint
 from karyoseg.core.preparation import VERSION, ImageFacts, Preparation, scale_from_estimate
 from karyoseg.core.progress import Progress
 from karyoseg.core.size import median_diameter
-from karyoseg.core.splits import EXCLUDED, TRAIN, make_splits
+from karyoseg.core.splits import EXCLUDED, TEST, TRAIN, make_splits
 from karyoseg.params.preprocess import PreprocessParams
 
 logger = logging.getLogger(__name__)
-
-_FEW_LEFT = 0.5  # of the nuclei of an image
 
 
 def split_samples(manifest: pd.DataFrame, params: PreprocessParams) -> pd.DataFrame:
@@ -52,23 +50,30 @@ def measure_samples(
     preparation, which models keep that learn from these samples.
 
     Test images are measured as in prediction, without their labels. All samples
-    that cannot be prepared are reported together.
+    that cannot be prepared are reported together, and so are nuclei that are too
+    small to be learnt from.
     """
     recipe = params.preparation()
     table = manifest.merge(splits[["id", "split"]], on="id", suffixes=("_published", ""))
     table = table[table["split"] != EXCLUDED].drop(columns="split_published")
     problems = Problems()
-    rows = []
+    rows: list[dict[str, Any]] = []
+    lost: list[tuple[int, str, float]] = []
     for row in Progress(_records(table), desc="measuring nuclei", unit="sample"):
         key = row["id"]
         if key not in images or key not in labels:
             problems.add(key, "in the manifest, but its files are missing", "image and label", "Run download again.")
             continue
         try:
-            rows.append(row | _measure(row, images[key](), labels[key](), recipe))
+            label_image = labels[key]()
+            rows.append(row | _measure(row, images[key](), label_image, recipe))
+            if row["split"] != TEST:  # evaluation takes labels as published
+                scale, cleaning = rows[-1]["scale"], {"fill": params.fill_holes, "min_area": params.min_area}
+                lost.append((n_cleaned_away(label_image, scale, **cleaning), key, scale))
         except KaryosegError as error:
             problems.add(key, str(error), "a sample that can be prepared", "Mend or remove it.")
     problems.raise_if_any("preprocess: samples cannot be prepared")
+    _report_lost(lost, params.min_area)
     return _with_consistent_channels(pd.DataFrame(rows)), recipe.to_dict()
 
 
@@ -90,6 +95,17 @@ def _measure(row: dict[str, Any], image: np.ndarray, labels: np.ndarray, recipe:
     else:  # as in prediction, which has no labels to measure
         scale = scale_from_estimate(recipe.estimated_diameter(image), float(recipe.rescale["target"]))
     return {"diameter": diameter, "scale": scale, "prepared_channels": channels}
+
+
+def _report_lost(lost: list[tuple[int, str, float]], min_area: int) -> None:
+    """Say how many nuclei are not learnt from; of each image their number, its id and its scale are given."""
+    most, key, scale = max(lost, default=(0, "", 1.0))
+    if most:
+        logger.warning(
+            "%d nuclei in %d of %d training and validation images are left out: once rescaled they have less than "
+            "preprocess.min_area=%d px (most, %d, in %s at scale %.3g). Lower it or rescale less if they are no specks",
+            *(sum(n for n, *_ in lost), sum(n > 0 for n, *_ in lost), len(lost), min_area, most, key, scale),
+        )
 
 
 def _with_consistent_channels(table: pd.DataFrame) -> pd.DataFrame:
@@ -137,15 +153,7 @@ def prepare_labels(manifest: pd.DataFrame, labels: Partitions, params: Preproces
     """
 
     def prepare(key: str, scale: float) -> np.ndarray:
-        published = labels[key]()
-        cleaned = clean_labels(published, scale, fill=params.fill_holes, min_area=params.min_area)
-        n_objects, n_left = (len(np.unique(found[found > 0])) for found in (published, cleaned))
-        if n_left < _FEW_LEFT * n_objects:
-            logger.warning(
-                "%s: %d of %d nuclei are left; the others have less than preprocess.min_area=%d px at scale %.3g",
-                *(key, n_left, n_objects, params.min_area, scale),
-            )
-        return cleaned
+        return clean_labels(labels[key](), scale, fill=params.fill_holes, min_area=params.min_area)
 
     cleaning = params.fill_holes, params.min_area
     return {
