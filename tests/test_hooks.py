@@ -23,6 +23,7 @@ from pluggy import PluginManager
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.lazy import Lazy
 from karyoseg.hooks import RunHooks, _count
+from karyoseg.params.train import TrainParams
 from karyoseg.storage_hooks import StorageHooks
 from object_store import ObjectStore
 
@@ -150,6 +151,27 @@ def test_a_run_that_its_bucket_refuses_has_no_record(hooks: RunHooks, on_s3: Obj
     with pytest.raises(KaryosegError, match="no such bucket"):
         begin(run_params=RUN, pipeline=steps(), catalog=DataCatalog({"params:n": MemoryDataset(3)}))
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("broken", ["missing", "empty"])
+def test_a_training_from_a_model_that_is_not_there_is_refused_before_it_begins(
+    hooks: RunHooks, tmp_path: Path, broken: str
+) -> None:
+    def begin(pipeline: Pipeline, init: dict[str, str]) -> None:
+        storage = StorageHooks()
+        params = {"train": TrainParams(init=init)}
+        storage._context = SimpleNamespace(config_loader={"catalog": {}}, params=params)  # type: ignore[assignment]
+        hook = registered(storage, hooks).hook.before_pipeline_run
+        hook(run_params=RUN, pipeline=pipeline, catalog=DataCatalog({"params:train": MemoryDataset(params["train"])}))
+
+    (tmp_path / "empty").mkdir()
+    training = Pipeline([node(lambda params: "text", "params:train", "text", name="train")])
+    with pytest.raises(KaryosegError, match=rf"train\.init\.path: .*{broken}: no model there"):
+        begin(training, {"name": "model", "path": str(tmp_path / broken)})
+    assert not (tmp_path / "data").exists()
+    begin(training, {"name": "model", "path": "nuclei-fluo"})
+    begin(Pipeline([]), {"name": "model", "path": "not asked for"})
+    begin(training, {"name": "scratch"})
 
 
 def test_an_interrupted_run_is_completed_once(hooks: RunHooks, tmp_path: Path) -> None:

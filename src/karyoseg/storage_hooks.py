@@ -10,7 +10,7 @@ import copy
 import os
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import fsspec
@@ -144,6 +144,8 @@ class StorageHooks:
                 params = self._context.params.get(name.removeprefix("params:"))
                 read += _texts(params.model_dump() if isinstance(params, BaseModel) else params)
         check_places(read, written)
+        if "params:train" in pipeline.inputs():
+            check_init(self._context.params["train"].init.model_dump())
 
 
 def check_output(written: str, wanted: str) -> None:
@@ -190,6 +192,30 @@ def check_model(opened: str | None, wanted: str | None) -> None:
             f"needed: one model for both. Give it with --params evaluate.model={wanted}; parameter files do not choose "
             f"it."
         )
+
+
+def check_init(init: Mapping[str, Any]) -> None:
+    """Make sure that the model that training starts from is there: images are prepared for long before it is opened.
+
+    Parameters
+    ----------
+    init : mapping
+        The parameter ``train.init``. Published models are not looked for: their names are known to exist.
+
+    Raises
+    ------
+    KaryosegError
+        If there is no such model, or it is damaged.
+    """
+    if init["name"] != "model":
+        return
+    from karyoseg.models import model_folder
+    from karyoseg.models.stardist.folder import ModelFolder
+
+    try:
+        ModelFolder.load(model_folder(init["path"]))
+    except KaryosegError as error:
+        raise KaryosegError(f"train.init.path: {error}") from error
 
 
 def check_places(read: Iterable[Any], written: Iterable[Any]) -> None:
