@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from karyoseg.params.download import DatasetParams
 from karyoseg.params.predict import PredictParams
 from karyoseg.params.preprocess import PreprocessParams
-from karyoseg.params.train import TrainParams
+from karyoseg.params.train import Activation, TrainParams
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,8 @@ from karyoseg.params.train import TrainParams
         ({"schedule": {"name": "linear"}}, "'constant', 'cosine', 'plateau'"),
         ({"init": {"name": "pretrained", "model": "mine"}}, "2D_versatile_fluo"),
         ({"shape_completion": True, "completion_crop": 128}, "completion crop"),
+        ({"network": {"unet_activation": "rleu"}}, "'relu', 'elu', "),
+        ({"network": {"unet_last_activation": "LeakyReLU"}}, "'leaky_relu', "),
     ],
 )
 def test_train_refuses(values: dict[str, Any], message: str) -> None:
@@ -48,6 +50,21 @@ def test_train_refuses(values: dict[str, Any], message: str) -> None:
 def test_preprocess_refuses(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         PreprocessParams.model_validate(values)
+
+
+def test_star_distances_by_opencl_need_gputools(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("karyoseg.params.train.find_spec", lambda name: None)
+    with pytest.raises(ValidationError, match=r"gputools is not installed; run `pip install gputools`, or leave"):
+        TrainParams(use_gpu=True)
+    monkeypatch.setattr("karyoseg.params.train.find_spec", lambda name: name)
+    assert TrainParams(use_gpu=True).use_gpu
+
+
+def test_keras_knows_every_activation() -> None:
+    from keras import activations
+
+    for name in get_args(Activation):
+        assert callable(activations.get(name))
 
 
 def test_every_architecture_field_of_stardist_can_be_set() -> None:

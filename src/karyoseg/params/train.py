@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from karyoseg.params.base import Params, TrainingPrecision
 
@@ -65,6 +66,24 @@ class PlateauRate(Params):
     """Epochs without improvement before a reduction."""
 
 
+#: Names that Keras knows and that suit layers of a U-Net.
+Activation = Literal[
+    "relu",
+    "elu",
+    "selu",
+    "gelu",
+    "leaky_relu",
+    "silu",
+    "swish",
+    "mish",
+    "tanh",
+    "sigmoid",
+    "softplus",
+    "softsign",
+    "linear",
+]
+
+
 class NetworkParams(Params):
     """Architecture; the fields of StarDist's ``Config2D``. Ignored when fine-tuning: the given model decides."""
 
@@ -82,9 +101,9 @@ class NetworkParams(Params):
     """Convolutions per level."""
     unet_pool: Pair = Field(default=[2, 2])
     """Pooling between levels."""
-    unet_activation: str = "relu"
+    unet_activation: Activation = "relu"
     """Activation of hidden layers."""
-    unet_last_activation: str = "relu"
+    unet_last_activation: Activation = "relu"
     """Activation of the last U-Net layer."""
     unet_batch_norm: bool = False
     """Batch normalisation."""
@@ -157,6 +176,16 @@ class TrainParams(Params):
     """NMS thresholds tried on the validation images."""
     seed: int = Field(default=42, ge=0)
     """Seed of weights and of which patches are cut; how they are changed is up to `augment.seed`."""
+
+    @field_validator("use_gpu")
+    @classmethod
+    def _gputools_is_there(cls, value: bool) -> bool:
+        if value and find_spec("gputools") is None:
+            raise ValueError(
+                "use_gpu is true, but the package gputools is not installed; run `pip install gputools`, or leave "
+                "use_gpu false: the network uses a GPU nevertheless"
+            )
+        return value
 
     @model_validator(mode="after")
     def _patch_fits_network(self) -> Self:
