@@ -297,6 +297,10 @@ def test_stardist(tmp_path: Path) -> None:
     save(tmp_path / "dsb2018/Validation/images/c.tif", noise())
     save(tmp_path / "dsb2018/Validation/masks/c.tif", LABELS)
     assert ("c", "val") in [(r.id, r.split) for r in open_source(tmp_path, "stardist").records]
+    save(tmp_path / "dsb2018/val/images/c.tif", noise())
+    save(tmp_path / "dsb2018/val/masks/c.tif", LABELS)
+    validated = [r.id for r in open_source(tmp_path, "stardist").records if r.split == "val"]
+    assert sorted(validated) == ["val-c", "validation-c"]
 
 
 def test_folder_with_masks(tmp_path: Path) -> None:

@@ -194,6 +194,20 @@ def test_what_was_made_of_a_sample_stays_with_it(published: str) -> None:
     assert (set(splits.loc[made, "split"]) == {"excluded"}) == bool(published)
 
 
+def test_names_of_originals_may_look_like_copies() -> None:
+    ids = ["x_august_1", "x_august_1_aug1", "x_august_2", "y_aug1", "y_aug1_aug2", "y_aug3"]
+    groups = ["x_august_1", "x_august_1", "x_august_2", "y_aug1", "y_aug1", "y_aug3"]
+    assert sample_groups(make_manifest(6, id=ids)).tolist() == groups
+    splits = split(make_manifest(6, id=ids), validation=["x_august_1"], test_fraction=0).set_index("id")["split"]
+    assert splits["x_august_1_aug1"] == EXCLUDED
+
+
+def test_named_copies_take_their_original_out_of_the_training() -> None:
+    ids = ["a", "a_aug1", "a_aug2", "b", "c"]
+    splits = split(make_manifest(5, id=ids), validation=["a_aug1"], test_fraction=0).set_index("id")["split"]
+    assert splits.to_dict() == {"a": EXCLUDED, "a_aug1": "val", "a_aug2": EXCLUDED, "b": "train", "c": "train"}
+
+
 def test_a_pattern_that_groups_nothing_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     ids = [f"slide_{n}_tile_{m}" for n in range(6) for m in range(4)]
     with pytest.raises(KaryosegError, match=r"in none of the 24 ids, such as slide_0_tile_0.* blanks are replaced"):

@@ -53,8 +53,9 @@ def sample_groups(manifest: pd.DataFrame, pattern: str | None = None) -> pd.Seri
     ids = set(manifest["id"])
 
     def name(sample: str) -> str:
-        origin = sample.partition(_DESCENDANT)[0]
-        sample = origin if origin in ids else sample
+        # Names of originals may hold the word themselves.
+        origins = (sample[: found.start()] for found in re.finditer(_DESCENDANT, sample))
+        sample = next((origin for origin in origins if origin in ids), sample)
         found = re.search(pattern, sample) if pattern else None
         if found is None:
             return sample

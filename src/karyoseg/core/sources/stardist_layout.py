@@ -40,7 +40,7 @@ def open_stardist(folder: Path, options: SourceOptions) -> FileSource:
     )
     problems = Problems()
     found: list[tuple[str, Path, Path]] = []
-    for name, split in _SPLITS.items():
+    for name in _SPLITS:
         part = subfolder(root, name)
         if part is None:
             continue
@@ -49,10 +49,10 @@ def open_stardist(folder: Path, options: SourceOptions) -> FileSource:
             missing = "images/" if images is None else "masks/"
             problems.add(str(part), f"no {missing}", "images/ and masks/", "Add the folder, or remove this split.")
             continue
-        found += [(split, image, mask) for image, mask in pair(images, masks, problems)]
-    ids = unique_ids([(split, stem(image)) for split, image, _ in found])
+        found += [(name, image, mask) for image, mask in pair(images, masks, problems)]
+    ids = unique_ids([(name, stem(image)) for name, image, _ in found])
     records = [
-        SampleRecord(sample_id, image, (mask,), split=split, sample_class=options.sample_class)
-        for sample_id, (split, image, mask) in zip(ids, found, strict=True)
+        SampleRecord(sample_id, image, (mask,), split=_SPLITS[name], sample_class=options.sample_class)
+        for sample_id, (name, image, mask) in zip(ids, found, strict=True)
     ]
     return FileSource("stardist", records, problems, options)
