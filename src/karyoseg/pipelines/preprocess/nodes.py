@@ -68,8 +68,9 @@ def measure_samples(
             label_image = labels[key]()
             rows.append(row | _measure(row, images[key](), label_image, recipe))
             if row["split"] != TEST:  # evaluation takes labels as published
-                scale, cleaning = rows[-1]["scale"], {"fill": params.fill_holes, "min_area": params.min_area}
-                lost.append((n_cleaned_away(label_image, scale, **cleaning), key, scale))
+                scale = rows[-1]["scale"]
+                n_lost = n_cleaned_away(label_image, scale, fill=params.fill_holes, min_area=params.min_area)
+                lost.append((n_lost, key, scale))
         except KaryosegError as error:
             problems.add(key, str(error), "a sample that can be prepared", "Mend or remove it.")
     problems.raise_if_any("preprocess: samples cannot be prepared")
