@@ -167,7 +167,7 @@ def test_images_too_few_to_tell_styles_apart_are_told(n: int, told: bool, caplog
     features = features_of(["fluorescence", "purple", "white", "purple"][:n])
     ids = np.repeat([f"i{index}" for index in range(n)], features.shape[1])
     table = pd.DataFrame(features.reshape(len(ids), -1), columns=list(FEATURES)).assign(id=ids)
-    manifest = pd.DataFrame({"id": np.unique(ids), "n_objects": 1})
+    manifest = pd.DataFrame({"id": np.unique(ids), "n_objects": 1, "contrast": "bright"})
     find_clusters(table, manifest, StyleClustersParams())
     assert (f"{n} images with nuclei are too few to tell styles apart; they are treated as one" in caplog.text) == told
     caplog.clear()
