@@ -130,18 +130,18 @@ def collect_objects(
     earlier = sorted(predictions.keys() - {image.stem for image in inputs})
     if earlier:
         logger.warning(
-            "objects.csv also has %d image(s) of earlier runs in this folder: %s", len(earlier), earlier[:_NAMED]
+            "objects.csv also has %d image(s) of earlier runs in this folder: %s", len(earlier), _some(earlier)
         )
     dark: list[str] = []
-    merged = 0
+    merged: list[str] = []
 
     def measured() -> Iterator[pd.DataFrame]:
-        nonlocal merged
         for stem, lazy in Progress(predictions.items(), desc="collecting objects", unit="image"):
             stored = lazy()
             if stored.info.get("optical_density"):
                 dark.append(stem)
-            merged += bool(stored.info.get("merged_channels"))
+            if stored.info.get("merged_channels"):
+                merged.append(stem)
             stored.table.insert(0, "image", pd.Series([stem] * len(stored.table), dtype="str"))
             yield stored.table
 
@@ -149,19 +149,23 @@ def collect_objects(
     logger.info("%d objects in %d image(s)", len(objects), len(predictions))
     if dark:
         logger.info(
-            "%d image(s) with dark nuclei on a bright background were shown as optical density: %s%s. Where nuclei are "
+            "%d image(s) with dark nuclei on a bright background were shown as optical density: %s. Where nuclei are "
             "bright, say so: predict.contrast=bright",
             len(dark),
-            ", ".join(dark[:_NAMED]),
-            " ..." if len(dark) > _NAMED else "",
+            _some(dark),
         )
     if merged:
         logger.warning(
-            "%d image(s) have several channels, and the model takes one: it was shown their mixture. To segment one, "
-            "say which: predict.channels=[0]",
-            merged,
+            "%d image(s) have several channels, and the model takes one: it was shown their mixture (%s). To segment "
+            "one, say which: predict.channels=[0]",
+            len(merged),
+            _some(merged),
         )
     return objects, objects
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (" ..." if len(names) > _NAMED else "")
 
 
 def _is_large(source: InputImage, params: PredictParams) -> bool:
