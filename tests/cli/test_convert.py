@@ -9,11 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import zarr
 from click.testing import CliRunner
 from PIL import Image
 
 from karyoseg.cli import cli
-from karyoseg.core.io.images import read_image, read_labels
+from karyoseg.core.blocks.grid import BlockGrid
+from karyoseg.core.io.images import read_image, read_label_file, read_labels
+from karyoseg.core.io.label_store import LabelStore
+from karyoseg.core.io.tiffs import encode_labels
 
 
 def run(*arguments: object) -> str:
@@ -74,6 +78,30 @@ def test_images_beside_masks_lose_no_channels(tmp_path: Path, stack: Path) -> No
     tifffile.imwrite(tmp_path / "labels/stack.tif", np.ones((8, 9), np.uint16))
     output = refused("labels-to-masks", tmp_path / "labels", tmp_path / "dsb", "--images", stack)
     assert "stack.tif: 5 channels" in output
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_ome_zarr_becomes_tiff(tmp_path: Path, disks: np.ndarray, version: str) -> None:
+    found = LabelStore(tmp_path / "a.ome.zarr", BlockGrid(disks.shape, disks.shape, 512, 32, (32, 32), (16, 16)))
+    found.create(int(disks.max()), None, 0.5, version)
+    found.write(0, disks, disks)
+    run("labels-to-tiff", found.folder, tmp_path / "out")
+    written = read_label_file(tmp_path / "out/a.tif")
+    np.testing.assert_array_equal(written.array, disks)
+    assert written.pixel_size_um == pytest.approx(0.5)
+    run("8bit", found.folder, tmp_path / "out")
+    assert np.asarray(Image.open(tmp_path / "out/a.png")).shape == disks.shape
+
+    labels = zarr.open_group(found.folder, mode="r+")["labels"]
+    names = {"labels": ["cells", "nuclei"]}
+    labels.attrs.update(names if version == "0.4" else {"ome": names})
+    assert "2 label images in one store (cells, nuclei)" in refused("labels-to-tiff", found.folder, tmp_path / "two")
+
+
+def test_labels_keep_their_pixel_size(tmp_path: Path, disks: np.ndarray) -> None:
+    (tmp_path / "a.tif").write_bytes(encode_labels(disks, pixel_size_um=0.325))
+    run("labels-to-tiff", tmp_path / "a.tif", tmp_path / "out")
+    assert read_label_file(tmp_path / "out/a.tif").pixel_size_um == pytest.approx(0.325, rel=1e-4)
 
 
 def test_labels_become_masks_and_labels_again(tmp_path: Path, labels: Path, disks: np.ndarray) -> None:

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import zarr
 from click.testing import CliRunner
 from PIL import Image
 from stardist.matching import matching_dataset
+from tests.dots import dots, prediction, store
 
 from karyoseg.cli import cli
 
@@ -54,6 +56,23 @@ def test_scores_are_those_of_stardist(
     assert (metrics["f1"], metrics["ap_50"]) == pytest.approx((expected.f1, expected.accuracy))
     assert pd.read_csv(tmp_path / "scores/metrics_per_image.csv")["id"].tolist() == names
     assert f"{expected.f1:.3f}" in caplog.text
+
+
+def test_predictions_in_ome_zarr_are_read(tmp_path: Path) -> None:
+    image = dots((100, 130), 9)
+    found = tmp_path / "found"
+    found.mkdir()
+    large = prediction(store(image, tmp_path / "a.zarr"), image.shape)
+    large.write(found / "a.ome.zarr", tmp_path / "a.parquet", tmp_path / "kept")
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(found / "a.png")  # the preview
+    labels = np.asarray(zarr.open_array(found / "a.ome.zarr/labels/nuclei/0", mode="r")[:])
+    labels[labels == labels.max()] = 0
+    (tmp_path / "truth").mkdir()
+    tifffile.imwrite(tmp_path / "truth/a.tif", labels.astype(np.uint16))
+    run(found, tmp_path / "truth", "--output", tmp_path / "scores")
+    metrics = json.loads((tmp_path / "scores/metrics.json").read_text())
+    assert (metrics["n_pred"], metrics["n_true"]) == (labels.max() + 1, labels.max())
+    assert metrics["recall"] == 1
 
 
 def test_results_are_replaced_only_when_told(folders: tuple[Path, Path], tmp_path: Path) -> None:

@@ -69,12 +69,16 @@ def eight_bit(
 @OVERWRITE
 @with_readable_errors
 def labels_to_tiff(source: str, target: Path, overwrite: bool) -> None:
-    """Write label images of any usual format as TIFF of 16 bit (32 above 65535 objects)."""
-    from karyoseg.core.io.images import read_labels
+    """Write label images of any usual format as TIFF of 16 bit (32 above 65535 objects).
+
+    OME-Zarr is one of them; of a store with an image and labels, the labels are taken.
+    """
+    from karyoseg.core.io.images import read_label_file
     from karyoseg.core.io.tiffs import encode_labels
 
     def encode(image: InputImage) -> dict[str, bytes]:
-        return {f"{image.stem}.tif": encode_labels(read_labels(image.path))}
+        labels = read_label_file(image.path)
+        return {f"{image.stem}.tif": encode_labels(labels.array, labels.pixel_size_um)}
 
     _convert_all(source, target, encode, overwrite=overwrite)
 

@@ -13,7 +13,7 @@ from karyoseg.cli.outputs import OVERWRITE, require_free, writing
 from karyoseg.core.errors import KaryosegError, Problems
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
-_TIFF = (".tif", ".tiff")
+_PREDICTED = (".tif", ".tiff", ".zarr")
 
 
 @click.command()
@@ -26,7 +26,7 @@ def score(found: Path, truth: Path, output: Path | None, overwrite: bool) -> Non
     """Score the label images in FOUND by those of the same names in TRUTH.
 
     FOUND is the output folder of `predict`, or has label images of any other program. Each image of TRUTH needs one of
-    its name there, of its size; the suffix does not matter.
+    its name there, of its size; the suffix does not matter. OME-Zarr is read, too.
     """
     import pandas as pd
 
@@ -51,21 +51,20 @@ def score(found: Path, truth: Path, output: Path | None, overwrite: bool) -> Non
 def _pair(found: Path, truth: Path) -> dict[str, tuple[Path, Path]]:
     """Find the two files of each name in `truth`."""
     from karyoseg.core.io.stems import stem
-    from karyoseg.core.sources.names import image_files
 
     for folder in (found, truth):
-        if not (folder.is_dir() and image_files(folder)):
+        if not (folder.is_dir() and _label_images(folder)):
             raise KaryosegError(f"{folder}: no label images there; needed: a folder that holds some. Check the path.")
     files: dict[str, list[Path]] = {}
-    for path in image_files(found):
+    for path in _label_images(found):
         files.setdefault(stem(path), []).append(path)
     pairs: dict[str, tuple[Path, Path]] = {}
     problems = Problems()
-    for path in image_files(truth):
+    for path in _label_images(truth):
         name = stem(path)
         here = files.get(name, [])
         # Beside its label images, predict writes previews of the same names.
-        chosen = here if len(here) == 1 else [one for one in here if one.suffix.lower() in _TIFF]
+        chosen = here if len(here) == 1 else [one for one in here if one.suffix.lower() in _PREDICTED]
         if name in pairs:
             problems.add(str(path), f"the second file named {name}", "one in the folder", "Move the other away.")
         elif len(chosen) == 1:
@@ -76,3 +75,10 @@ def _pair(found: Path, truth: Path) -> dict[str, tuple[Path, Path]]:
             problems.add(str(path), f"{found_here} in {found}", needed, "Add it, or move this file away.")
     problems.raise_if_any(f"label images in {truth} cannot be compared with {found}")
     return pairs
+
+
+def _label_images(folder: Path) -> list[Path]:
+    from karyoseg.core.io.large_images import is_zarr
+    from karyoseg.core.sources.names import image_files
+
+    return image_files(folder) + sorted(path for path in folder.iterdir() if path.is_dir() and is_zarr(path.name))

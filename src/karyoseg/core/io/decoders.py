@@ -109,7 +109,21 @@ def decode(stream: BinaryIO, where: str, *, indexed: bool) -> Decoded:
     return _decode_pillow(stream, where, indexed=indexed)
 
 
-def _check_size(shape: tuple[int, ...], where: str) -> None:
+def check_size(shape: tuple[int, ...], where: str) -> None:
+    """Refuse an image that is too large to be read whole.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Its size, channels included.
+    where : str
+        File named in the error.
+
+    Raises
+    ------
+    ImageError
+        Above :data:`MAX_VALUES`.
+    """
     if np.prod([float(n) for n in shape]) > MAX_VALUES:
         raise ImageError(
             where,
@@ -120,14 +134,14 @@ def _check_size(shape: tuple[int, ...], where: str) -> None:
 
 
 def _checked_png(stream: BinaryIO, head: bytes, where: str) -> bytes:
-    _check_size((int.from_bytes(head[20:24]), int.from_bytes(head[16:20]), 4), where)
+    check_size((int.from_bytes(head[20:24]), int.from_bytes(head[16:20]), 4), where)
     return stream.read()
 
 
 def _decode_pillow(stream: BinaryIO, where: str, *, indexed: bool) -> Decoded:
     try:
         image: Image.Image = Image.open(stream, formats=_PILLOW_FORMATS)
-        _check_size((image.height, image.width, len(image.getbands())), where)
+        check_size((image.height, image.width, len(image.getbands())), where)
         image.load()
     except UnidentifiedImageError as error:
         raise ImageError(
@@ -254,7 +268,7 @@ def open_tiff(file: str | BinaryIO, where: str, *, sparse: bool = False) -> Tiff
 
 def _decode_tiff(stream: BinaryIO, where: str, *, indexed: bool) -> Decoded:
     tiff = open_tiff(stream, where)
-    _check_size(tiff.series.shape, where)
+    check_size(tiff.series.shape, where)
     with _tifffile_complaints():
         array, axes = tiff.series.asarray(), tiff.axes
     if not indexed:

@@ -1,7 +1,7 @@
 """Reading images and label images of any usual format.
 
 TIFF is read by tifffile with imagecodecs, PNG, JPEG and BMP by Pillow (16-bit colour PNG by imagecodecs);
-the content of the file decides, not its suffix. What cannot be read raises
+the content of the file decides, not its suffix. Zarr is read whole. What cannot be read raises
 :class:`~karyoseg.core.io.image_files.ImageError`.
 """
 
@@ -15,8 +15,9 @@ from scipy import ndimage as ndi
 from skimage.measure import label
 
 from karyoseg.core.axes import known_axes, to_yxc
-from karyoseg.core.io.decoders import Decoded, decode
+from karyoseg.core.io.decoders import Decoded, check_size, decode
 from karyoseg.core.io.image_files import ImageError, image_errors, open_binary
+from karyoseg.core.io.large_images import is_zarr, label_path, open_large
 
 #: Suffixes taken for images when a folder or archive is searched, lower case.
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
@@ -68,9 +69,9 @@ def read_image(path: str | PathLike[str], axes: str | None = None) -> ImageFile:
     Parameters
     ----------
     path : str or path
-        TIFF, PNG, JPEG or BMP; local or any fsspec URL.
+        TIFF, PNG, JPEG, BMP, Zarr or OME-Zarr; local or any fsspec URL.
     axes : str, optional
-        Axes of a TIFF stack that does not say itself, such as ``CYX``. Files that do, and other formats, ignore it.
+        Axes of a TIFF stack or Zarr that does not say itself, such as ``CYX``. Others ignore it.
 
     Returns
     -------
@@ -83,7 +84,7 @@ def read_image(path: str | PathLike[str], axes: str | None = None) -> ImageFile:
         If the file is missing, empty, damaged, no image, a Z or T stack, several images, or of complex type.
     """
     where = fspath(path)
-    decoded = _decode(where, indexed=False)
+    decoded = _decode(where, axes, indexed=False)
     array, letters, colour = _arrange(decoded, axes, where)
     if letters == "YXC" and decoded.n_extra:
         array = array[..., : array.shape[-1] - decoded.n_extra]
@@ -92,7 +93,30 @@ def read_image(path: str | PathLike[str], axes: str | None = None) -> ImageFile:
 
 
 def read_labels(path: str | PathLike[str], axes: str | None = None) -> np.ndarray:
-    """Read a label image: one integer per object, 0 background, negative not annotated.
+    """Read a label image; see :func:`read_label_file`.
+
+    Parameters
+    ----------
+    path : str or path
+        TIFF, PNG, BMP, Zarr or OME-Zarr; local or any fsspec URL.
+    axes : str, optional
+        Axes of a TIFF or Zarr that does not say itself.
+
+    Returns
+    -------
+    (Y, X) int32 ndarray
+        The labels.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read or is no label image.
+    """
+    return read_label_file(path, axes).array
+
+
+def read_label_file(path: str | PathLike[str], axes: str | None = None) -> ImageFile:
+    """Read a label image, one integer per object, 0 background, negative not annotated, and its pixel size.
 
     Palette images give their indices. Floats that are whole numbers and colour images with equal channels are
     accepted, as programs without integer types write them. A mask that marks all objects with one value is
@@ -104,14 +128,14 @@ def read_labels(path: str | PathLike[str], axes: str | None = None) -> np.ndarra
     Parameters
     ----------
     path : str or path
-        TIFF, PNG or BMP; local or any fsspec URL.
+        TIFF, PNG, BMP, Zarr or OME-Zarr; local or any fsspec URL.
     axes : str, optional
-        Axes of a TIFF that does not say itself.
+        Axes of a TIFF or Zarr that does not say itself.
 
     Returns
     -------
-    (Y, X) int32 ndarray
-        The labels.
+    ImageFile
+        The labels, (Y, X) int32, and the pixel size.
 
     Raises
     ------
@@ -120,7 +144,7 @@ def read_labels(path: str | PathLike[str], axes: str | None = None) -> np.ndarra
         int32.
     """
     where = fspath(path)
-    decoded = _decode(where, indexed=True)
+    decoded = _decode(where, axes, indexed=True)
     refuse_lossy(where, lossy=decoded.lossy)
     array, letters, _ = _arrange(decoded, axes, where)
     if letters == "YXC":
@@ -149,7 +173,7 @@ def read_labels(path: str | PathLike[str], axes: str | None = None) -> np.ndarra
             "Renumber the objects from 1.",
         )
     _refuse_binary(array, decoded.binary, where)
-    return np.ascontiguousarray(array, dtype=np.int32)
+    return ImageFile(np.ascontiguousarray(array, dtype=np.int32), "YX", decoded.pixel_size_um)
 
 
 def refuse_lossy(where: str, *, lossy: bool) -> None:
@@ -176,7 +200,9 @@ def refuse_lossy(where: str, *, lossy: bool) -> None:
         )
 
 
-def _decode(where: str, *, indexed: bool) -> Decoded:
+def _decode(where: str, axes: str | None, *, indexed: bool) -> Decoded:
+    if is_zarr(where):
+        return _decode_zarr(label_path(where) if indexed else where, axes)
     with open_binary(where) as stream, image_errors(where, *_DAMAGED):
         decoded = decode(stream, where, indexed=indexed)
     if decoded.array.dtype.kind not in "buif":
@@ -187,6 +213,14 @@ def _decode(where: str, *, indexed: bool) -> Decoded:
             "Convert the image to 16 or 32 bit.",
         )
     return decoded
+
+
+def _decode_zarr(where: str, axes: str | None) -> Decoded:
+    image = open_large(where, axes)
+    check_size((*image.shape, image.n_channels or 1), where)
+    array = image.read((slice(0, image.shape[0]), slice(0, image.shape[1])))
+    last = "C" if image.has_stains else "S"
+    return Decoded(array, f"YX{last}"[: array.ndim], pixel_size_um=image.pixel_size_um)
 
 
 def _arrange(decoded: Decoded, axes: str | None, where: str) -> tuple[np.ndarray, str, bool]:
@@ -237,4 +271,4 @@ def _refuse_classes(array: np.ndarray, where: str) -> None:
         )
 
 
-__all__ = ["IMAGE_SUFFIXES", "ImageError", "ImageFile", "read_image", "read_labels", "refuse_lossy"]
+__all__ = ["IMAGE_SUFFIXES", "ImageError", "ImageFile", "read_image", "read_label_file", "read_labels", "refuse_lossy"]

@@ -191,20 +191,58 @@ def open_large(path: str, axes: str | None = None) -> LargeImage:
     return _open_zarr(path, axes) if is_zarr(path) else _open_tiff(path, axes)
 
 
-def _open_zarr(path: str, axes: str | None) -> LargeImage:
+def label_path(path: str) -> str:
+    """Find the labels of a Zarr store.
+
+    Parameters
+    ----------
+    path : str
+        Store of an OME-Zarr image with labels, as `predict` writes them; or labels themselves.
+
+    Returns
+    -------
+    str
+        Path of the label image.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be opened, or holds several label images.
+    """
+    node = _open_node(path)
+    if not isinstance(node, zarr.Group) or "labels" not in node:
+        return path
+    names = sorted(_ngff(node["labels"]).get("labels", ()))
+    if len(names) != 1:
+        found = f"{len(names)} label images in one store ({', '.join(names[:4]) or 'none is named'})"
+        raise ImageError(path, found, "one", f"Name it with its path: {path.rstrip('/')}/labels/NAME.")
+    return f"{path.rstrip('/')}/labels/{names[0]}"
+
+
+def _open_node(path: str) -> zarr.Array[Any] | zarr.Group:
     needed = ("a Zarr array or an OME-Zarr image", "Check the path.")
     with image_errors(path, "no Zarr that can be opened", *needed), storage_errors(path):
-        node = zarr.open(path, mode="r")
+        return zarr.open(path, mode="r")
+
+
+def _ngff(node: Any) -> Mapping[str, Any]:
+    """Attributes of OME-NGFF; since version 0.5 they are apart from others."""
     attributes: Mapping[str, Any] = dict(node.attrs)
-    ngff = attributes.get("ome", attributes)
+    return attributes.get("ome", attributes)
+
+
+def _open_zarr(path: str, axes: str | None) -> LargeImage:
+    node = _open_node(path)
+    ngff = _ngff(node)
     if isinstance(node, zarr.Group) and "multiscales" not in ngff and ("bioformats2raw.layout" in ngff):
         images = [name for name in node.group_keys() if name.isdecimal()]
         if len(images) > 1:
             found = f"{len(images)} images in one store ({', '.join(sorted(images)[:4])} ...)"
             raise ImageError(path, found, "one image", f"Name one of them: {path.rstrip('/')}/{images[0]}.")
         node = node["0"]
-        ngff = dict(node.attrs).get("ome", dict(node.attrs))
+        ngff = _ngff(node)
     if isinstance(node, zarr.Array):
+        attributes: Mapping[str, Any] = dict(node.attrs)
         names = getattr(node.metadata, "dimension_names", None) or attributes.get("_ARRAY_DIMENSIONS") or ()
         return _arranged(path, node, _letters(names), axes, None, None)
     if "multiscales" not in ngff:
