@@ -73,6 +73,19 @@ def test_rare_small_nuclei_on_a_background_of_one_value_keep_their_corners() -> 
     np.testing.assert_array_equal(remove_hot_pixels(hot), image)
 
 
+@pytest.mark.parametrize(("radius", "blur"), [(3, 0.7), (3, 1), (5, 1)])
+def test_rare_nuclei_in_noise_keep_their_rims(radius: int, blur: float, rng: np.random.Generator) -> None:
+    y, x = np.mgrid[:1024, :1024]
+    inside = np.zeros(y.shape, bool)
+    for row, column in rng.integers(50, 950, (8, 2)):
+        inside |= np.hypot(y - row, x - column) < radius
+    image = rng.normal(100 + 2000 * ndi.gaussian_filter(inside.astype(float), blur), 10).astype(np.uint16)
+    assert remove_hot_pixels(image) is image
+    hot = image.copy()
+    hot[rng.integers(0, 1024, 20), rng.integers(0, 1024, 20)] = 60000
+    assert remove_hot_pixels(hot).max() < 3000
+
+
 def test_dead_pixels_count_as_well(rng: np.random.Generator) -> None:
     image = rng.normal(2000, 3, (60, 60)).astype(np.uint16)
     image[20, 30] = 0

@@ -232,6 +232,18 @@ def test_zarr_on_a_web_server_that_lists_nothing(tmp_path: Path, web: str) -> No
         find_images(f"{web}/b.zarr")
 
 
+@pytest.mark.parametrize("layout", [2, 3])
+def test_a_store_whose_pixels_change_has_another_stamp(tmp_path: Path, layout: Any) -> None:
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=layout)
+    keys = {"chunk_key_encoding": {"name": "v2", "separator": "/"}} if layout == 2 else {}
+    pixels = group.create_array("0", shape=(8, 8), chunks=(4, 4), dtype="uint8", **keys)
+    pixels[:] = 1
+    before = find_images(str(tmp_path / "a.zarr"))[0].stamp
+    assert find_images(str(tmp_path / "a.zarr"))[0].stamp == before
+    pixels[5, 5] = 2
+    assert find_images(str(tmp_path / "a.zarr"))[0].stamp != before
+
+
 def test_nothing_found(folder: Path) -> None:
     with pytest.raises(KaryosegError, match="nothing there"):
         find_images(str(folder / "none"))

@@ -212,12 +212,16 @@ def test_stores_of_several_images(tmp_path: Path) -> None:
     assert (found.stem, open_large(found.path).shape) == ("series_1", (130, 99))
 
 
-def test_what_is_large(tmp_path: Path) -> None:
+def test_what_is_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tifffile.imwrite(tmp_path / "a.tif", CYX[0])
     assert is_large(str(tmp_path / "a.tif"), 0.02)
     assert not is_large(str(tmp_path / "a.tif"), 0.03)
     assert is_large("s3://bucket/a.ome.zarr/", 1)
     assert not is_large(str(tmp_path / "missing.tif"), 0)
+    tifffile.imwrite(tmp_path / "stains.tif", CYX, photometric="minisblack", metadata={"axes": "CYX"})
+    assert not is_large(str(tmp_path / "stains.tif"), 0.03)
+    monkeypatch.setattr("karyoseg.core.io.large_images.MAX_VALUES", CYX.size - 1)
+    assert is_large(str(tmp_path / "stains.tif"), 0.03)
 
 
 def test_what_cannot_be_read(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from itertools import pairwise, permutations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import linear_sum_assignment
 from skimage.draw import disk, ellipse
 from sklearn.metrics import f1_score
 from stardist.matching import matching, matching_dataset
@@ -187,6 +188,17 @@ def test_assignment_is_as_good_as_trying_everything():
         for threshold in (0.1, 0.3, 0.5):
             best = max(sum(iou[i, j] >= threshold for i, j in enumerate(p)) for p in permutations(range(4)))
             assert true_positives(iou, threshold) == best
+
+
+def test_groups_of_competing_objects_are_solved_as_if_all_were_one():
+    y_true = np.kron(np.arange(1, 626).reshape(25, 25), np.ones((8, 8), int))
+    y_pred = np.roll(y_true, (2, 1), axis=(0, 1))
+    y_pred[np.isin(y_pred, [40, 41, 300, 325, 560])] = 300
+    iou = iou_matrix(y_true, y_pred)
+    for threshold in (0.05, 0.26, 0.47):
+        gain = (iou >= threshold) + iou / (2 * min(iou.shape))
+        rows, cols = linear_sum_assignment(gain, maximize=True)
+        assert true_positives(iou, threshold) == np.sum(iou[rows, cols] >= threshold) > 0
 
 
 def test_threshold_zero_matches_everything_and_equality_counts():

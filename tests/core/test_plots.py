@@ -60,8 +60,8 @@ def test_every_kind_of_image_can_be_shown(shape: tuple[int, ...], dtype: type) -
     pred = np.zeros_like(truth)
     for figure, panels in [
         (plots.case_panel(image, truth, pred, "title"), 3),
-        (plots.outline_overlay(image, truth, truth), 1),
-        (plots.error_map(image, pred, truth), 1),
+        (plots.case_panel(image, truth, truth), 3),
+        (plots.case_panel(image, pred, truth), 3),
         (plots.label_overlay(image, truth, "x"), 1),
         (plots.gallery([("a", image, truth), ("b", image, None)], n_columns=2), 2),
         (plots.case_grid([("a", image, truth, pred)] * 2, "grid"), 6),
@@ -70,29 +70,29 @@ def test_every_kind_of_image_can_be_shown(shape: tuple[int, ...], dtype: type) -
         png_size(figure, 20)
 
 
-def test_error_map_counts_found_false_and_missed() -> None:
+def test_errors_are_counted_as_found_false_and_missed() -> None:
     truth = squares()
     pred = np.zeros_like(truth)
     pred[5:15, 5:15] = 9  # the first square exactly
     pred[0:3, 50:60] = 4  # nothing there
     pred[25:27, 40:55] = 5  # far too little of the third
-    figure = plots.error_map(np.zeros(truth.shape), truth, pred)
-    assert legend(figure.axes[0]) == ["found (1)", "false (2)", "missed (2)"]
-    shown = np.asarray(figure.axes[0].images[0].get_array())
+    errors = plots.case_panel(np.zeros(truth.shape), truth, pred).axes[2]
+    assert legend(errors) == ["found (1)", "false (2)", "missed (2)"]
+    shown = np.asarray(errors.images[0].get_array())
     assert len({tuple(shown[y, x]) for y, x in [(10, 10), (1, 55), (10, 20), (20, 20)]}) == 4
 
 
 def test_not_annotated_area_is_named() -> None:
     truth = squares()
     truth[:, 56:] = -1
-    figure = plots.error_map(np.zeros(truth.shape), truth, squares())
-    assert legend(figure.axes[0]) == ["found (3)", "false (0)", "missed (0)", "not annotated"]
+    errors = plots.case_panel(np.zeros(truth.shape), truth, squares()).axes[2]
+    assert legend(errors) == ["found (3)", "false (0)", "missed (0)", "not annotated"]
 
 
 def test_overlay_draws_one_outline_per_object_and_counts_them() -> None:
     pred = squares()
     pred[pred == 3] = 0
-    ax = plots.outline_overlay(np.zeros(pred.shape), squares(), pred).axes[0]
+    ax = plots.case_panel(np.zeros(pred.shape), squares(), pred).axes[1]
     truth_lines, pred_lines = (c for c in ax.collections if isinstance(c, LineCollection))
     assert (len(truth_lines.get_segments()), len(pred_lines.get_segments())) == (3, 2)
     assert legend(ax) == ["truth (3)", "prediction (2)"]

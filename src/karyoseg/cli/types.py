@@ -39,8 +39,8 @@ def learn(table: Path, target: Path, overwrite: bool) -> None:
         raise KaryosegError(f"{table}: has empty cells; needed: image and {TYPE} filled in each row. Complete it.")
     images = [str(table.parent / path) for path in rows["image"]]
     require_free([target], overwrite=overwrite, inputs=[table, *images])
-    measured = [read_input(path).array for path in Progress(images, desc="measuring", unit="image")]
-    learnt = ImageTypes.from_images(measured, list(rows[TYPE]))
+    pixels = (read_input(path).array for path in Progress(images, desc="measuring", unit="image"))
+    learnt = ImageTypes.from_images(pixels, list(rows[TYPE]))
     with writing(target) as part:
         learnt.table.assign(image=rows["image"]).to_csv(part, index=False)
     click.echo(

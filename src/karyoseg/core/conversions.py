@@ -143,6 +143,14 @@ def decode_runs(runs: str, shape: tuple[int, int]) -> np.ndarray:
     >>> decode_runs("1 2 4 1", (2, 2)).tolist()
     [[True, False], [True, True]]
     """
+    flat = np.zeros(shape[0] * shape[1], bool)
+    for pixels in _parse_runs(runs, shape):
+        flat[pixels] = True
+    return flat.reshape(shape[::-1]).T
+
+
+def _parse_runs(runs: str, shape: tuple[int, int]) -> list[slice]:
+    """Return the runs of pixels, counted from 0 down the columns."""
     try:
         numbers = np.array(runs.split(), np.int64).reshape(-1, 2)
     except ValueError as error:
@@ -156,10 +164,7 @@ def decode_runs(runs: str, shape: tuple[int, int]) -> np.ndarray:
             f"run lengths {runs[:40]!r}: reach out of an image of {shape[0]} x {shape[1]} px; needed: pixels 1 to "
             f"{size}. Check that the table and the image belong together."
         )
-    flat = np.zeros(size, bool)
-    for start, length in numbers:
-        flat[start - 1 : start - 1 + length] = True
-    return flat.reshape(shape[1], shape[0]).T
+    return [slice(start - 1, start - 1 + length) for start, length in numbers.tolist()]
 
 
 def submission_rows(image_id: str, labels: np.ndarray) -> pd.DataFrame:
@@ -195,7 +200,8 @@ def labels_from_runs(runs: Sequence[str], shape: tuple[int, int]) -> np.ndarray:
     (Y, X) int32 ndarray
         Object i has label i + 1; of objects that overlap the later one keeps its pixels.
     """
-    labels = np.zeros(shape, np.int32)
+    flat = np.zeros(shape[0] * shape[1], np.int32)
     for label, text in enumerate(runs, start=1):
-        labels[decode_runs(text, shape)] = label
-    return labels
+        for pixels in _parse_runs(text, shape):
+            flat[pixels] = label
+    return np.ascontiguousarray(flat.reshape(shape[::-1]).T)

@@ -54,7 +54,7 @@ def remove_hot_pixels(image: np.ndarray, limits: Sequence[float] | None = None) 
     out = image
     for number, plane in enumerate(np.ndindex(image.shape[2:])):
         values, middle = _with_median(image[(..., *plane)])
-        hot = cv2.absdiff(values, middle) > (_hot_limit(middle) if limits is None else limits[number])
+        hot = cv2.absdiff(values, middle) > (_hot_limit(values, middle) if limits is None else limits[number])
         if hot.any():
             out = image.copy() if out is image else out
             out[(..., *plane)][hot] = middle[hot]
@@ -69,7 +69,7 @@ def hot_limits(image: np.ndarray) -> tuple[float, ...]:
     image : (Y, X) or (Y, X, C) ndarray
         Image of any real dtype.
     """
-    return tuple(_hot_limit(_with_median(image[(..., *plane)])[1]) for plane in np.ndindex(image.shape[2:]))
+    return tuple(_hot_limit(*_with_median(image[(..., *plane)])) for plane in np.ndindex(image.shape[2:]))
 
 
 def _with_median(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -78,8 +78,8 @@ def _with_median(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values, cv2.medianBlur(values, 3)
 
 
-def _hot_limit(middle: np.ndarray) -> float:
-    low, high = sampled_range(middle)
+def _hot_limit(values: np.ndarray, middle: np.ndarray) -> float:
+    low, high = signal_range(middle, sampled_range(middle), noise_level(values))
     if low == high:  # what is bright is too rare for percentiles
         low, high = float(middle.min()), float(middle.max())
     return _SPIKE * (high - low)

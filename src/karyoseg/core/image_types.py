@@ -11,7 +11,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 import numpy as np
@@ -23,6 +23,7 @@ from karyoseg.core.errors import KaryosegError
 from karyoseg.core.normalise import LUMA
 
 CHANNELS = ("red", "green", "blue", "gray")
+_SAMPLED = 1024  # pixels of a side are enough
 _QUARTILES = {"min": 0, "lower_quartile": 25, "median": 50, "upper_quartile": 75, "max": 100}
 
 #: Names of the features, in the order of :func:`type_features`.
@@ -51,7 +52,8 @@ def type_features(image: np.ndarray) -> np.ndarray:
     >>> type_features(np.full((4, 4), 7, np.uint8))[:6].tolist()
     [7.0, 7.0, 7.0, 7.0, 7.0, 0.0]
     """
-    rgb = as_rgb8(image)
+    step = -(-max(image.shape[:2]) // _SAMPLED)
+    rgb = as_rgb8(image[::step, ::step])
     channels = np.concatenate([rgb, (rgb @ np.asarray(LUMA))[..., None]], axis=-1).reshape(-1, len(CHANNELS))
     ranks = np.percentile(channels, list(_QUARTILES.values()), axis=0)
     features: np.ndarray = np.concatenate([ranks, channels.std(axis=0)[None]]).T.ravel()
@@ -103,7 +105,7 @@ class ImageTypes:
         self._forest.fit(table[list(FEATURES)].to_numpy(float), table[TYPE].astype(str))
 
     @classmethod
-    def from_images(cls, images: Sequence[np.ndarray], types: Sequence[str], seed: int = 0) -> Self:
+    def from_images(cls, images: Iterable[np.ndarray], types: Sequence[str], seed: int = 0) -> Self:
         """Learn from images and their types."""
         table = pd.DataFrame([type_features(image) for image in images], columns=list(FEATURES))
         return cls(table.assign(**{TYPE: list(types)}), seed)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from scipy import ndimage as ndi
-from skimage.segmentation import relabel_sequential
+from skimage.util import map_array
 
 from karyoseg.core.regions import find_regions
 from karyoseg.core.size import resize_labels
@@ -30,7 +30,7 @@ def n_objects(labels: np.ndarray) -> int:
     >>> n_objects(np.array([[0, 7], [-1, 2]]))
     2
     """
-    return int(np.count_nonzero(np.unique(labels) > 0))
+    return len(find_regions(labels).labels)
 
 
 def relabel(labels: np.ndarray) -> np.ndarray:
@@ -51,8 +51,10 @@ def relabel(labels: np.ndarray) -> np.ndarray:
     >>> relabel(np.array([[0, 7], [-1, 2]])).tolist()
     [[0, 2], [-1, 1]]
     """
-    positive, _, _ = relabel_sequential(np.maximum(labels, 0).astype(np.int64))
-    return np.where(labels < 0, labels, positive).astype(np.int32)
+    ids = find_regions(labels).labels
+    numbered = map_array(labels, ids.astype(labels.dtype), np.arange(1, len(ids) + 1, dtype=np.int32))
+    np.copyto(numbered, labels, where=labels < 0, casting="unsafe")
+    return numbered
 
 
 def object_boxes(labels: np.ndarray) -> Iterator[tuple[int, tuple[slice, slice]]]:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
 
 from karyoseg.core.errors import KaryosegError
 
@@ -235,13 +235,34 @@ def _assign(
 ) -> NDArray[np.int64]:
     """Return the indices of the overlapping pairs that are matched."""
     hit = iou >= threshold - _ROUNDING
-    found = np.flatnonzero(hit)
-    if np.unique(rows[found]).size == np.unique(cols[found]).size == found.size:
-        return found  # nobody competes: always so above 0.5
+    competing = hit & (_is_repeated(rows, hit) | _is_repeated(cols, hit))
+    if not competing.any():
+        return np.flatnonzero(hit)  # always so above 0.5
+    # Only groups of overlapping objects in which some compete are solved: time grows faster than the size of a group.
     n_rows, n_cols = int(rows.max()) + 1, int(cols.max()) + 1
-    # Number of hits first, then sum of IoU. A private dummy column lets each row stay free, so that a full
-    # matching exists; the constant 1 keeps entries non-zero and adds the same to every full matching.
-    weight = 1 + hit * float(threshold > 0) + iou / (2 * min(n_rows, n_cols))
+    graph = coo_array((np.ones(rows.size), (rows, n_rows + cols)), shape=(n_rows + n_cols,) * 2)
+    group = connected_components(graph, directed=False)[1][rows]
+    open_pairs = np.flatnonzero(np.isin(group, group[competing]))
+    matched = hit.copy()
+    bonus = hit[open_pairs] * int(threshold > 0)
+    matched[open_pairs] &= _solve(rows[open_pairs], cols[open_pairs], iou[open_pairs], bonus)
+    return np.flatnonzero(matched)
+
+
+def _is_repeated(ids: NDArray[np.int64], counted: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tell for each pair whether its object is in several of the counted pairs."""
+    return np.bincount(ids[counted], minlength=int(ids.max(initial=0)) + 1)[ids] > 1
+
+
+def _solve(
+    rows: NDArray[np.int64], cols: NDArray[np.int64], iou: NDArray[np.float64], bonus: NDArray[np.integer]
+) -> NDArray[np.bool_]:
+    """Tell which pairs the matching with the largest sum of bonus has, then of IoU."""
+    rows, cols = (np.unique(side, return_inverse=True)[1] for side in (rows, cols))
+    n_rows, n_cols = int(rows.max()) + 1, int(cols.max()) + 1
+    # A private dummy column lets each row stay free, so that a full matching exists; the constant 1 keeps entries
+    # non-zero and adds the same to every full matching.
+    weight = 1 + bonus + iou / (2 * min(n_rows, n_cols))
     dummy = np.arange(n_rows)
     graph = csr_array(
         (
@@ -253,4 +274,4 @@ def _assign(
     row, col = min_weight_full_bipartite_matching(graph, maximize=True)
     partner = np.empty(n_rows, np.int64)
     partner[row] = col
-    return np.flatnonzero(hit & (partner[rows] == cols))
+    return np.asarray(partner[rows] == cols)

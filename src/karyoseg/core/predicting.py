@@ -12,7 +12,7 @@ from karyoseg.core.io.image_files import ImageError
 from karyoseg.core.io.images import ImageFile, read_image
 from karyoseg.core.io.tiffs import encode_labels
 from karyoseg.core.outlines import label_outlines, roi_zip_bytes, to_geojson, to_rois
-from karyoseg.core.previews import encode_png, paint_outlines, to_rgb8
+from karyoseg.core.previews import block_mean, encode_png, paint_outlines, to_rgb8
 
 #: Files written per image.
 LABELS, ROIS, GEOJSON, OVERLAY = ".tif", ".rois.zip", ".geojson", ".png"
@@ -125,17 +125,7 @@ def overlay_png(image: np.ndarray, labels: np.ndarray, max_side: int = _MAX_SIDE
     """
     step = -(-max(labels.shape) // max_side)
     if step > 1:
-        # Narrow images keep one row or column.
-        rows, columns = (np.arange(0, max(n // step, 1)) * step for n in labels.shape)
-        image, labels = _block_mean(image, step), labels[np.ix_(rows, columns)]
+        image, labels = block_mean(image, step), labels[::step, ::step]
     rgb = to_rgb8(image)
     paint_outlines(rgb, labels)
     return encode_png(rgb)
-
-
-def _block_mean(image: np.ndarray, step: int) -> np.ndarray:
-    """Average blocks of `step` x `step` pixels; what does not fill a block is dropped."""
-    sizes = [(n // step, step) if n >= step else (1, n) for n in image.shape[:2]]
-    (height, down), (width, right) = sizes
-    cut = image[: height * down, : width * right].reshape(height, down, width, right, *image.shape[2:])
-    return cut.mean(axis=(1, 3), dtype=np.float32)

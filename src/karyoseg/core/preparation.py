@@ -29,7 +29,7 @@ from karyoseg.core.size import estimate_diameter, resize_image
 Contrast = Literal["auto", "bright", "dark"]
 
 #: Raised when the same recipe gives an image other pixels or another scale.
-VERSION = 3
+VERSION = 4
 #: Rescaling outside this range is almost surely a wrong pixel size or a failed size estimate.
 SCALE_RANGE = (0.05, 10.0)
 #: A size estimate may be wrong: it never rescales beyond this.

@@ -75,6 +75,35 @@ def encode_png(rgb: np.ndarray) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
+def block_mean(image: np.ndarray, step: int) -> np.ndarray:
+    """Average squares of `step` pixels; those at the lower and right end may be smaller.
+
+    Parameters
+    ----------
+    image : (Y, X) or (Y, X, C) ndarray
+        Image of any real dtype.
+    step : int
+        Side of a square [px].
+
+    Returns
+    -------
+    float32 ndarray
+        As large as ``image[::step, ::step]``.
+
+    Examples
+    --------
+    >>> block_mean(np.array([[1, 3, 5], [1, 3, 7]]), 2).tolist()
+    [[2.0, 6.0]]
+    """
+    means = image
+    for axis in (0, 1):
+        starts = np.arange(0, image.shape[axis], step)
+        counts = np.diff(np.append(starts, image.shape[axis]))
+        sums = np.add.reduceat(means, starts, axis=axis, dtype=np.float32)
+        means = sums / counts.reshape((-1, *(1,) * (image.ndim - 1 - axis))).astype(np.float32)
+    return means
+
+
 def label_colours(values: np.ndarray) -> np.ndarray:
     """Give neighbours in number far apart hues, bright on any background.
 

@@ -117,10 +117,11 @@ class Regions:
         lengths = np.zeros(len(self.labels))
         height, width = self.shape
         rows = max(1, _BLOCK // width)
+        dtype = np.min_scalar_type(self.image.max(initial=0))
         for top in range(0, height, rows):
             # Two more rows on each side: border pixels of the block, and whether their neighbours are such.
             bottom = min(top + rows, height)
-            block = np.zeros((bottom - top + 4, width + 2), np.min_scalar_type(self.image.max(initial=0)))
+            block = np.zeros((bottom - top + 4, width + 2), dtype)
             low, high = max(top - 2, 0), min(bottom + 2, height)
             inside = block[low - top + 2 : high - top + 2, 1:-1]
             np.maximum(self.image[low:high], 0, out=inside, casting="unsafe")
@@ -165,7 +166,8 @@ class Regions:
         image : (Y, X) ndarray
             Channel on the grid of the labels.
         """
-        parts = [self._part_intensities(image, *part) for part in self._parts()]
+        area = self.area
+        parts = [self._part_intensities(image, area[objects], runs) for objects, runs in self._parts()]
         none = np.zeros(0)
         return {
             name: np.concatenate([none, *(part[i] for part in parts)])
@@ -173,13 +175,12 @@ class Regions:
         }
 
     def _part_intensities(
-        self, image: NDArray[Any], objects: slice, runs: slice
+        self, image: NDArray[Any], area: NDArray[np.int64], runs: slice
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        lengths = (self.stop - self.start)[runs]
+        lengths = self.stop[runs] - self.start[runs]
         begin = np.cumsum(lengths) - lengths
         columns = np.repeat(self.start[runs] - begin, lengths) + np.arange(lengths.sum())
         values = image[np.repeat(self.row[runs], lengths), columns]
-        area = self.area[objects]
         first = np.cumsum(area) - area
         low, high = np.minimum.reduceat(values, first), np.maximum.reduceat(values, first)
         values = values.astype(np.float64)

@@ -16,7 +16,7 @@ from karyoseg.core.lazy import Lazy
 from karyoseg.core.preparation import ImageFacts, Plan, Preparation
 
 #: Raised when the same model finds other objects in the same image.
-PREDICTION_VERSION = 5
+PREDICTION_VERSION = 6
 #: Called as ``augment(image, labels, seed, window)``; returns the window of the pair, changed.
 Augment = Callable[[np.ndarray, np.ndarray, tuple[int, ...], Window], tuple[np.ndarray, np.ndarray]]
 

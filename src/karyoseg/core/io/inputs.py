@@ -291,13 +291,20 @@ def _stamp(fs: fsspec.AbstractFileSystem, info: dict[str, Any]) -> str:
 
 
 def _zarr_stamp(fs: fsspec.AbstractFileSystem, store: str) -> str:
-    """Stamp of what lies at the top of a Zarr store: its description, and arrays as folders; empty if there is none."""
+    """Stamp of what lies at the top of a Zarr store: its description, and arrays as folders; empty if there is none.
+
+    Of a store on this machine, the newest file as well: pixels may change without the rest.
+    """
     if _is_web(fs):  # not all list what there is
         paths = [f"{store.rstrip('/')}/{name}" for name in _DESCRIPTIONS]
         return ";".join(_stamp(fs, {"name": path}) for path in paths if fs.exists(path))
     if not fs.isdir(store):
         return ""
-    return ";".join(_stamp(fs, info) for info in sorted(fs.ls(store, detail=True), key=lambda info: str(info["name"])))
+    stamps = [_stamp(fs, info) for info in sorted(fs.ls(store, detail=True), key=lambda info: str(info["name"]))]
+    if "file" in fs.protocol:
+        files = (path for path in Path(store).rglob("*") if path.is_file())
+        stamps.append(str(max((path.stat().st_mtime_ns for path in files), default=0)))
+    return ";".join(stamps)
 
 
 def _zarr_name(path: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import zarr
 
 from karyoseg.core.blocks.grid import BlockGrid
+from karyoseg.core.previews import block_mean
 
 #: Name of the labels in the store.
 LABELS = "nuclei"
@@ -105,7 +106,7 @@ class LabelStore:
         root = zarr.open_group(self.folder, mode="r+")
         rows, columns = self._grid.own(block)
         _array(root, f"labels/{LABELS}/0")[rows, columns] = labels
-        small = np.moveaxis(_block_mean(image, self.step), range(2), range(-2, 0))
+        small = np.moveaxis(block_mean(image, self.step), range(2), range(-2, 0))
         coarse = tuple(slice(side.start // self.step, -(-side.stop // self.step)) for side in (rows, columns))
         _array(root, "0")[(slice(None),) * (small.ndim - 2) + coarse] = small
 
@@ -185,13 +186,3 @@ def _shape(shape: tuple[int, int], step: int) -> tuple[int, int]:
 
 def _array(group: zarr.Group, path: str) -> zarr.Array[Any]:
     return cast("zarr.Array[Any]", group[path])
-
-
-def _block_mean(image: np.ndarray, step: int) -> np.ndarray:
-    """Mean of squares of `step` pixels; those at the end may be smaller."""
-    sums = image.astype(np.float64)
-    for axis in (0, 1):
-        starts = np.arange(0, image.shape[axis], step)
-        counts = np.diff(np.append(starts, image.shape[axis]))
-        sums = np.add.reduceat(sums, starts, axis=axis) / counts.reshape((-1, *(1,) * (image.ndim - 1 - axis)))
-    return sums.astype(np.float32)

@@ -13,7 +13,7 @@ import zarr
 
 from karyoseg.core.axes import CHANNEL_AXES, known_axes, to_yxc
 from karyoseg.core.blocks.grid import Window, sample_windows
-from karyoseg.core.io.decoders import invert, open_tiff
+from karyoseg.core.io.decoders import MAX_VALUES, invert, open_tiff
 from karyoseg.core.io.image_files import ImageError, image_errors, is_url
 from karyoseg.core.io.storage import storage_errors
 from karyoseg.core.pixel_size import unit_in_um
@@ -142,7 +142,7 @@ def is_zarr(path: str) -> bool:
 
 
 def is_large(path: str, megapixels: float) -> bool:
-    """Tell whether an image is to be read in parts: Zarr always, TIFF above a size.
+    """Tell whether an image is to be read in parts: Zarr always, TIFF if large or of too many values to be read whole.
 
     Parameters
     ----------
@@ -163,7 +163,8 @@ def is_large(path: str, megapixels: float) -> bool:
     try:
         with tifffile.TiffFile(path) as tif:
             page = tif.pages.first
-            return float(page.imagelength) * page.imagewidth > megapixels * 1e6
+            n_pixels = float(page.imagelength) * page.imagewidth
+            return n_pixels > megapixels * 1e6 or math.prod(tif.series[0].shape) > MAX_VALUES
     except Exception:  # noqa: BLE001 - whoever reads it says what is wrong
         return False
 

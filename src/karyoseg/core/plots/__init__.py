@@ -1,12 +1,7 @@
 """Figures from arrays and tables, by matplotlib objects only: no pyplot state, so threads are safe."""
 
 from karyoseg.core.plots.canvas import to_jpeg_bytes, to_png_bytes
-from karyoseg.core.plots.cases import (
-    case_panel,
-    error_map,
-    label_overlay,
-    outline_overlay,
-)
+from karyoseg.core.plots.cases import case_panel, label_overlay
 from karyoseg.core.plots.curves import ap_plot, learning_curves, size_histogram
 from karyoseg.core.plots.sheets import case_grid, contact_sheet, gallery, random_window
 
@@ -15,11 +10,9 @@ __all__ = [
     "case_grid",
     "case_panel",
     "contact_sheet",
-    "error_map",
     "gallery",
     "label_overlay",
     "learning_curves",
-    "outline_overlay",
     "random_window",
     "size_histogram",
     "to_jpeg_bytes",

@@ -12,9 +12,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from scipy import ndimage as ndi
 from skimage.measure import find_contours
 
+from karyoseg.core.labels import object_boxes
 from karyoseg.core.previews import to_rgb8
 
 # Okabe and Ito's palette, told apart under every common colour blindness (https://jfly.uni-koeln.de/color).
@@ -147,13 +147,9 @@ def outlines(labels: np.ndarray, only: Iterable[int] | None = None) -> list[np.n
         Closed lines, x and y [px].
     """
     wanted = None if only is None else set(only)
-    positive = np.maximum(labels, 0)
-    ids = np.unique(positive[positive > 0])
-    dense = np.searchsorted(ids, positive) + 1  # find_objects needs memory for the largest label
-    dense[positive == 0] = 0
     lines = []
-    for identity, box in zip(ids, ndi.find_objects(dense), strict=True):
-        if wanted is not None and int(identity) not in wanted:
+    for identity, box in object_boxes(labels):
+        if wanted is not None and identity not in wanted:
             continue
         mask = np.pad(labels[box] == identity, 1)
         for line in find_contours(mask.astype(np.float32), 0.5):

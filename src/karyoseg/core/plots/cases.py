@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from karyoseg.core.labels import n_objects
 from karyoseg.core.matching import match_objects
 from karyoseg.core.plots.canvas import (
     CYCLE,
@@ -34,54 +35,6 @@ OUTCOMES = {"tp": ("found", SKY), "fp": ("false", ORANGE), "fn": ("missed", PURP
 
 _SIDE, _LEGEND, _TITLE = 4.2, 0.26, 0.22  # inch
 _WIDEST = 2.0  # aspect ratio of a panel beyond which it is not made wider or taller
-
-
-def outline_overlay(image: np.ndarray, truth: np.ndarray, pred: np.ndarray, title: str = "") -> Figure:
-    """Draw outlines of truth and prediction on the image.
-
-    Parameters
-    ----------
-    image : (Y, X) or (Y, X, C) ndarray
-        Image of any real dtype.
-    truth, pred : (Y, X) integer ndarray
-        Label images.
-    title : str
-        Written above.
-
-    Returns
-    -------
-    Figure
-        One panel.
-    """
-    figure, ax = _one_panel(image.shape, title)
-    draw_overlay(ax, image, truth, pred)
-    return figure
-
-
-def error_map(
-    image: np.ndarray, truth: np.ndarray, pred: np.ndarray, threshold: float = 0.5, title: str = ""
-) -> Figure:
-    """Colour found, false and missed objects.
-
-    Parameters
-    ----------
-    image : (Y, X) or (Y, X, C) ndarray
-        Image of any real dtype.
-    truth, pred : (Y, X) integer ndarray
-        Label images.
-    threshold : float
-        IoU from which objects match.
-    title : str
-        Written above.
-
-    Returns
-    -------
-    Figure
-        One panel with a legend that counts.
-    """
-    figure, ax = _one_panel(image.shape, title)
-    draw_errors(ax, image, truth, pred, threshold)
-    return figure
 
 
 def label_overlay(image: np.ndarray, labels: np.ndarray, title: str = "") -> Figure:
@@ -182,7 +135,7 @@ def draw_overlay(ax: Axes, image: np.ndarray, truth: np.ndarray, pred: np.ndarra
     true_colour, pred_colour = outline_colours(small)
     draw_outlines(ax, outlines(true_small), true_colour, 1.1)
     draw_outlines(ax, outlines(pred_small), pred_colour, 1.1, dashed=True)
-    counts = [int(np.count_nonzero(np.unique(labels) > 0)) for labels in (truth, pred)]
+    counts = [n_objects(labels) for labels in (truth, pred)]
     handles = [
         Line2D([], [], color=true_colour, linewidth=2.5, label=f"truth ({counts[0]})"),
         Line2D([], [], color=pred_colour, linewidth=2.5, linestyle=(0, (2, 1)), label=f"prediction ({counts[1]})"),

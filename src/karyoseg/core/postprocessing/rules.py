@@ -147,7 +147,7 @@ def correct_contours(
     """
     if not labels.any():
         return labels
-    grown = expand_labels(labels, dilation_radius)
+    grown = expand_labels(labels, dilation_radius) if dilation_radius else labels
     # Also true where the image ends: objects are not eroded from there.
     kept = labels > 0
     if erosion_radius and not kept.all():

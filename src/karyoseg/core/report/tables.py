@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from karyoseg.core.errors import Problems
+from karyoseg.core.regions import find_regions
 from karyoseg.core.splits import TEST, TRAIN, VALIDATION
 
 SPLITS = (TRAIN, VALIDATION, TEST)
@@ -155,5 +156,4 @@ def object_diameters(labels: np.ndarray) -> np.ndarray:
     >>> object_diameters(np.array([[3, 3, 0, -1], [3, 3, 0, 8]])).round(2).tolist()
     [2.26, 1.13]
     """
-    _, areas = np.unique(labels[labels > 0], return_counts=True)
-    return 2 * np.sqrt(areas / np.pi)
+    return 2 * np.sqrt(find_regions(labels).area / np.pi)

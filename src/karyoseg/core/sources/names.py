@@ -52,7 +52,8 @@ def _digest(text: str) -> str:
 def unique_ids(names: Sequence[Sequence[str]]) -> list[str]:
     """Give each sample the shortest safe id that no other has, letter case aside.
 
-    An id does not depend on the order of the files, so it stays the same when samples are added.
+    An id does not depend on the order of the files. It stays the same when samples are added, unless one of the same
+    name is among them.
 
     Parameters
     ----------

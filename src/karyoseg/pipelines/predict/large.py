@@ -11,10 +11,11 @@ from karyoseg.core.blocks.grid import BlockGrid, Objects, choose_size
 from karyoseg.core.blocks.run import LargePrediction
 from karyoseg.core.blocks.tasks import BlockJob, find_around
 from karyoseg.core.blocks.windows import WindowPreparation
+from karyoseg.core.io.decoders import MAX_VALUES
 from karyoseg.core.io.image_files import ImageError, is_url
 from karyoseg.core.io.inputs import InputImage
 from karyoseg.core.io.label_store import CHUNK
-from karyoseg.core.io.large_images import is_zarr, open_large
+from karyoseg.core.io.large_images import is_large, is_zarr, open_large
 from karyoseg.core.runs.privacy import public_url
 from karyoseg.core.scale_check import centred_in, check_windows
 from karyoseg.core.scale_search import right_scale
@@ -48,10 +49,12 @@ def why_in_blocks(params: PredictParams, image_file: InputImage) -> tuple[str, s
     """
     if is_zarr(image_file.path):
         return "is a Zarr store", "Save it as TIFF"
-    return (
-        f"has more than {params.blocks.above_megapixels:g} million pixels",
-        "Raise predict.blocks.above_megapixels if there is memory for it",
-    )
+    if not is_large(image_file.path, math.inf):
+        return (
+            f"has more than {params.blocks.above_megapixels:g} million pixels",
+            "Raise predict.blocks.above_megapixels if there is memory for it",
+        )
+    return f"has more than {MAX_VALUES} values in all its channels", "Save the channels that are needed apart"
 
 
 def require_local_output(params: PredictParams, image_file: InputImage) -> None:
