@@ -118,15 +118,16 @@ def test_untrained_arm_is_the_model_that_trainings_start_from(
 ) -> None:
     monkeypatch.setattr(style_transfer.Experiment, "_prepared", lambda self, run: tmp_path)
     targets = style_transfer.Targets(archive, ["s2"], tmp_path / "targets")
-    experiment = style_transfer.Experiment(tmp_path / "out", tmp_path, "bbbc038", targets, 0.5)
-    changes = {"train.init": {"name": "model", "path": "nuclei-fluo-fast"}}
+    experiment = style_transfer.Experiment(tmp_path / "out", tmp_path, "bbbc038", targets)
+    share = {"augment.style.share": 0.5}
+    changes = {"train.init": {"name": "model", "path": "nuclei-fluo-fast"}, **share}
     (run,) = style_transfer.plan({}, changes, [style_transfer.UNTRAINED], [1])
     folder = experiment.train(run)
     (copied,) = (folder / "data/06_models").iterdir()
     assert copied.name == "bbbc038"
     start = style_transfer.model_folder("nuclei-fluo-fast")
     assert (copied / "weights_best.h5").read_bytes() == (start / "weights_best.h5").read_bytes()
-    (run,) = style_transfer.plan({"train": {}}, {}, [style_transfer.UNTRAINED], [1])
+    (run,) = style_transfer.plan({"train": {}}, share, [style_transfer.UNTRAINED], [1])
     with pytest.raises(SystemExit, match="needs a model to start from"):
         experiment.train(run)
 

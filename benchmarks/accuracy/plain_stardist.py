@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     split = "test" if options.final else "val"
     rows = []
     for seed in options.seeds:
-        folder = options.output / f"seed-{seed}"
+        folder = options.output / f"{options.steps}-steps-{seed}"
         trained = folder / "trained.json"
         if not trained.is_file():
             trained.parent.mkdir(parents=True, exist_ok=True)
@@ -86,13 +86,20 @@ def _normalised(sample: Sample) -> np.ndarray:
     return normalize(image if image.ndim == 2 else image.mean(axis=-1), *_PERCENTILES)
 
 
+def _steps(text: str) -> int:
+    steps = int(text)
+    if steps > _STEPS_PER_EPOCH and steps % _STEPS_PER_EPOCH:
+        raise ValueError(text)  # argparse names it
+    return steps
+
+
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.plain_stardist", description=__doc__)
     option = parser.add_argument
     option("--data", type=Path, default=Path("data"), help="data folder with 02_intermediate and 03_primary/splits.csv")
     option("--output", type=Path, default=Path("data/08_reporting/plain_stardist"), help="folder for models and scores")
     option("--seeds", type=int, nargs="+", default=[42])
-    option("--steps", type=int, default=4000)
+    option("--steps", type=_steps, default=4000, help=f"a multiple of {_STEPS_PER_EPOCH}, or less than that")
     option("--final", action="store_true", help="score the test split instead of val: once, when all is decided")
     return parser.parse_args(arguments)
 

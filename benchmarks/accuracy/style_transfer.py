@@ -130,20 +130,17 @@ class Experiment(Workshop):
         See :class:`benchmarks.accuracy.ablation.Workshop`.
     targets : Targets
         Target images.
-    share : float
-        Share of the training patches cut from what an arm adds.
     """
 
-    def __init__(self, output: Path, data: Path, env: str, targets: Targets, share: float):
+    def __init__(self, output: Path, data: Path, env: str, targets: Targets):
         super().__init__(output, data, env)
         self._targets = targets
-        self._share = share
 
     def train(self, run: Run) -> Path:
         """Prepare and train, unless that is done; return the folder."""
         added, dark = ARMS[run.variant]
-        style = {"use": added is not None, "share": self._share, "dark": dark}
-        changed = {"augment": {**run.parameters.get("augment", {}), "style": style}}
+        augment = run.parameters["augment"]
+        changed = {"augment": {**augment, "style": {**augment["style"], "use": added is not None, "dark": dark}}}
         folder = self._project(self.output / run.folder, {**run.parameters, **changed}, self._prepared(run))
         if run.variant == UNTRAINED:
             return self._copy_start(folder, run)
@@ -347,7 +344,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logger.info("%d target images to learn from, %d to score", len(targets.train), len(targets.test))
     parameters = yaml.safe_load((PROJECT / "conf" / options.env / "parameters.yml").read_text())
     changes = {name: yaml.safe_load(value) for name, _, value in (given.partition("=") for given in options.set)}
-    experiment = Experiment(options.output, options.data, options.env, targets, options.share)
+    changes["augment.style.share"] = options.share
+    experiment = Experiment(options.output, options.data, options.env, targets)
     rows, tables = [], []
     for run in plan(parameters, changes, options.arms, options.seeds):
         logger.info("%s, seed %d", run.variant, run.seed)

@@ -43,7 +43,7 @@ def test_depth_and_number_of_channels_do_not_matter(rng: np.random.Generator) ->
 def test_types_are_learnt_and_known_again_from_the_table_alone(rng: np.random.Generator) -> None:
     images = [make(rng) for make in (fluorescence, tissue) for _ in range(6)]
     names = ["fluorescence"] * 6 + ["tissue"] * 6
-    learnt = ImageTypes.from_images(images, names)
+    learnt = ImageTypes.from_features([type_features(image) for image in images], names)
     assert learnt.accuracy > 0.9
     again = ImageTypes(pd.DataFrame(learnt.table.to_dict("list")))
     new = np.stack([type_features(fluorescence(rng)), type_features(tissue(rng))])
@@ -56,6 +56,6 @@ def test_types_are_learnt_and_known_again_from_the_table_alone(rng: np.random.Ge
 def test_too_few_examples_are_refused(rng: np.random.Generator) -> None:
     images = [fluorescence(rng), fluorescence(rng), tissue(rng)]
     with pytest.raises(KaryosegError, match="1 of 'tissue'"):
-        ImageTypes.from_images(images, ["fluorescence"] * 2 + ["tissue"])
+        ImageTypes.from_features([type_features(image) for image in images], ["fluorescence"] * 2 + ["tissue"])
     with pytest.raises(KaryosegError, match="lacks red_min"):
         ImageTypes(pd.DataFrame({TYPE: ["a", "a", "b", "b"]}))

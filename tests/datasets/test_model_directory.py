@@ -12,6 +12,7 @@ from kedro.io import DatasetError
 from karyoseg.core.errors import KaryosegError
 from karyoseg.datasets import ModelDirectory
 from karyoseg.models.stardist import StarDistSegmenter
+from karyoseg.models.stardist.folder import INT8
 
 
 def make_model(folder: Path, mark: str) -> StarDistSegmenter:
@@ -139,6 +140,18 @@ def test_dvc_files_inside_stay(dataset: ModelDirectory, final: Path, tmp_path: P
     (final / "weights_best.h5.dvc").write_text("outs: []")
     dataset.save(make_model(tmp_path / "b", "second"))
     assert (final / "weights_best.h5.dvc").read_text() == "outs: []"
+
+
+def test_the_network_in_8_bit_stays_with_the_same_weights_only(
+    dataset: ModelDirectory, final: Path, tmp_path: Path
+) -> None:
+    dataset.save(make_model(tmp_path / "a", "first"))
+    for name in INT8:
+        (final / name).write_text(name)
+    dataset.save(make_model(tmp_path / "again", "first"))
+    assert [(final / name).read_text() for name in INT8] == list(INT8)
+    dataset.save(make_model(tmp_path / "b", "second"))
+    assert not any((final / name).exists() for name in INT8)
 
 
 def test_other_filesystems(tmp_path: Path) -> None:

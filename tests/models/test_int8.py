@@ -37,6 +37,7 @@ def quantised(trained: StarDistSegmenter, samples: Callable, tmp_path_factory: p
     SamplePartitions(path=str(prepared / "images"), file_format="image").save(images)
     SamplePartitions(path=str(prepared / "labels"), file_format="labels").save(labels)
     pd.DataFrame({"id": ids, "split": "val"}).to_csv(prepared / "splits.csv", index=False)
+    (prepared / "preparation.json").write_text(json.dumps(trained.preparation.to_dict()))
     obj = SimpleNamespace(project_path=project)
     done = CliRunner().invoke(commands, ["quantize", str(folder)], obj=obj, catch_exceptions=False)
     assert done.exit_code == 0, done.output
@@ -95,6 +96,16 @@ def test_a_run_that_was_killed_leaves_nothing_that_counts(quantised: Path, tmp_p
     assert int8.recall(tmp_path / "m") is None
     (tmp_path / "m" / INT8[1]).unlink()
     assert int8.recall(tmp_path / "m") is None
+
+
+def test_images_prepared_for_another_model_are_refused(quantised: Path, tmp_path: Path) -> None:
+    model = StarDistSegmenter.load(quantised)
+    facts = model.training | {"preparation": replace(model.preparation, pmax=99.0).to_dict()}
+    model.save(tmp_path / "m")
+    (tmp_path / "m/training.json").write_text(json.dumps(facts))
+    obj = SimpleNamespace(project_path=tmp_path)
+    arguments = ["quantize", str(tmp_path / "m"), "--data", str(quantised.parents[1])]
+    assert "are prepared with pmax=99.8; needed: pmax=99" in CliRunner().invoke(commands, arguments, obj=obj).output
 
 
 def test_what_is_missing_is_named(

@@ -293,6 +293,14 @@ def test_cache_holds_to_its_limit_and_reads_once_within_it(samples: Callable) ->
     assert tight._used == sum(array.nbytes for array in next(iter(tight._items.values())))
 
 
+def test_samples_of_equal_content_are_kept_once(samples: Callable) -> None:
+    data = samples(range(1))
+    again = LabelledSamples(dict.fromkeys("abc", data.images["s0"]), dict.fromkeys("abc", data.labels["s0"]))
+    cache = SampleCache(again, 1e9)
+    assert cache["a"] is cache["b"] is cache["c"]
+    assert len(cache._items) == 1
+
+
 def test_cache_keeps_its_books_when_threads_read_at_once(samples: Callable) -> None:
     data = samples(range(6))
     one = sum(array.nbytes for array in SampleCache(data, 1e9)["s0"])

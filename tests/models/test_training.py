@@ -199,7 +199,7 @@ def identity(options: dict[str, Any], donor: Any = None) -> str:
         ({"loss_weights": [1, 0.5]}, False),
         ({"patch_size": [64, 128]}, False),
         ({"network": {"n_rays": 8}, "patch_size": [128, 128]}, False),
-        ({"early_stopping": 3}, False),
+        ({"early_stopping": 3}, True),
     ],
 )
 def test_which_changes_start_a_training_anew(options: Callable, change: dict, same: bool) -> None:

@@ -209,6 +209,17 @@ def test_what_is_only_out_of_reach_stays(
     assert content(folder) == before
 
 
+def test_a_training_that_lost_its_folder_to_another_stops(kept: tuple[Path, Any], make: Callable) -> None:
+    folder, _ = kept
+    first = Workspace(folder, "mark", BEST)
+    Workspace(folder, "other", BEST)
+    before = content(folder)
+    for use in (lambda: first.save(make(), ROWS[:1]), lambda: first.load_best(make())):
+        with pytest.raises(KaryosegError, match="taken by another training"):
+            use()
+    assert content(folder) == before
+
+
 def test_a_full_disk_is_said_before_anything_is_written(
     kept: tuple[Path, Any], make: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ def test_train_refuses(values: dict[str, Any], message: str) -> None:
         ({"rescale": {"name": "none", "target": 3}}, "unknown parameter 'target'"),
         ({"splits": {"val_fraction": 1.0}}, "less than 1"),
         ({"channels": [-1]}, "greater than or equal to 0"),
+        ({"channels": []}, "at least 1 item"),
         ({"splits": {"group_pattern": "(unclosed"}}, r"'\(unclosed' is no regular expression \(missing \)"),
     ],
 )
@@ -93,6 +94,13 @@ def test_every_architecture_field_of_stardist_can_be_set() -> None:
 def test_texts_that_look_like_numbers(model: Any, values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=r"was read as a number.*\./2024_11_05"):
         model(**values)
+
+
+def test_what_belongs_to_the_full_mode_is_refused_in_another() -> None:
+    full = {"postprocessing": "best.json"}
+    assert PredictParams(output="o", mode="full", full=full).full.postprocessing == "best.json"
+    with pytest.raises(ValidationError, match=r"full\.postprocessing has no effect in mode fast"):
+        PredictParams(output="o", full=full)
 
 
 def test_numbers_are_numbers() -> None:

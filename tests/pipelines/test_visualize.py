@@ -92,6 +92,16 @@ def test_figures_and_report_show_worst_best_and_chosen() -> None:
     assert "unclassified" in report
 
 
+@pytest.mark.parametrize(
+    "changes", [{"parameters": {"evaluate": {"model": "nuclei-fluo"}}}, {"history": pd.DataFrame()}]
+)
+def test_nothing_is_said_of_a_training_that_was_not_here(changes: dict[str, Any]) -> None:
+    figures, report, _ = run(VisualizeParams(dpi=50), **changes)
+    assert "learning_curves.png" not in figures
+    assert "validation loss" not in report
+    assert ("nuclei-fluo" in report) == ("parameters" in changes)
+
+
 def test_only_images_that_are_shown_are_read() -> None:
     _, _, reads = run(VisualizeParams(n_worst=1, n_best=0, n_gallery=0, dpi=50))
     assert [name for name in reads if " " not in name] == ["missed"]

@@ -104,12 +104,16 @@ def labels_to_masks(source: str, target: Path, images: str | None, overwrite: bo
 
     def encode(image: InputImage) -> dict[str, bytes]:
         name = image.stem
-        files = {f"{name}/masks/{name}_{label:05d}.png": mask for label, mask in object_masks(read_labels(image.path))}
         if images and name not in pixels:
             raise KaryosegError(f"{image.path}: no image {name} in {images}; needed: one of this name. Check --images.")
+        files = {
+            f"{name}/masks/{name}_{label:05d}.png": bytes(imagecodecs.png_encode(mask))
+            for label, mask in object_masks(read_labels(image.path))
+        }
         if images:
-            files[f"{name}/images/{name}.png"] = _for_png(read_image(pixels[name]).array, pixels[name], rgb=True)
-        return {file: bytes(imagecodecs.png_encode(content)) for file, content in files.items()}
+            picture = _for_png(read_image(pixels[name]).array, pixels[name], rgb=True)
+            files[f"{name}/images/{name}.png"] = bytes(imagecodecs.png_encode(picture))
+        return files
 
     _convert_all(source, target, encode, overwrite=overwrite)
 

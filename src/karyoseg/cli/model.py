@@ -131,16 +131,18 @@ def quantize(metadata: ProjectMetadata, name: str, data: Path | None) -> None:
     Adds openvino_int8.* to the model folder: the network in 8 bit, fitted to the validation images of data/03_primary.
     predict.precision=int8 uses it, and so does auto if the scores on these images are at most 0.005 lower.
     """
+    from karyoseg.core.preparation import Preparation
     from karyoseg.core.splits import VALIDATION
     from karyoseg.datasets import CSVDataset, SamplePartitions
     from karyoseg.models import model_folder
     from karyoseg.models.stardist import StarDistSegmenter
     from karyoseg.models.stardist.engines.int8 import quantise
+    from karyoseg.pipelines.evaluate.nodes import check_preparation
     from karyoseg.pipelines.train.nodes import select_samples
 
     folder = StarDistSegmenter.load(model_folder(name, metadata.project_path)).directory
     prepared = (data or folder.absolute().parents[1]) / "03_primary"
-    if not (prepared / "splits.csv").is_file():
+    if not all((prepared / file).is_file() for file in ("splits.csv", "preparation.json")):
         raise KaryosegError(
             f"{prepared}: no prepared images; needed: what the pipeline preprocess wrote. Run it, or name its data "
             f"folder with --data."
@@ -148,6 +150,8 @@ def quantize(metadata: ProjectMetadata, name: str, data: Path | None) -> None:
     images = SamplePartitions(path=str(prepared / "images"), file_format="image").load()
     labels = SamplePartitions(path=str(prepared / "labels"), file_format="labels").load()
     splits = CSVDataset(filepath=str(prepared / "splits.csv")).load()
+    recipe = json.loads((prepared / "preparation.json").read_text(encoding="utf-8"))
+    check_preparation(StarDistSegmenter.load(folder), Preparation.from_dict(recipe))
     cost = quantise(folder, select_samples(images, labels, splits, VALIDATION))
     click.echo(f"{folder}: {cost}.")
     click.echo(f"predict.precision=auto {'takes' if cost.is_small else 'does not take'} it.")

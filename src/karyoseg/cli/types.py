@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +12,9 @@ from karyoseg.cli.errors import with_readable_errors
 from karyoseg.cli.outputs import OVERWRITE, require_free, writing
 from karyoseg.cli.tables import read_table
 from karyoseg.core.errors import KaryosegError, Problems
+
+if TYPE_CHECKING:  # imported only when it is needed
+    import numpy as np
 
 _TABLE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -31,16 +36,15 @@ def learn(table: Path, target: Path, overwrite: bool) -> None:
     Paths of images are relative to TABLE.
     """
     from karyoseg.core.image_types import TYPE, ImageTypes
-    from karyoseg.core.predicting import read_input
-    from karyoseg.core.progress import Progress
 
     rows = read_table(table, ("image", TYPE), dtype=str)
     if rows[["image", TYPE]].isna().any(axis=None):
         raise KaryosegError(f"{table}: has empty cells; needed: image and {TYPE} filled in each row. Complete it.")
     images = [str(table.parent / path) for path in rows["image"]]
     require_free([target], overwrite=overwrite, inputs=[table, *images])
-    pixels = (read_input(path).array for path in Progress(images, desc="measuring", unit="image"))
-    learnt = ImageTypes.from_images(pixels, list(rows[TYPE]))
+    measured, problems = _measure(images)
+    problems.raise_if_any("Some images cannot be measured")
+    learnt = ImageTypes.from_features([measured[path] for path in images], rows[TYPE].tolist())
     with writing(target) as part:
         learnt.table.assign(image=rows["image"]).to_csv(part, index=False)
     click.echo(
@@ -64,26 +68,28 @@ def classify(examples: Path, source: str, target: Path, copy_to: Path | None, ce
     import numpy as np
     import pandas as pd
 
-    from karyoseg.core.image_types import TYPE, ImageTypes, type_features
+    from karyoseg.core.image_types import TYPE, ImageTypes
     from karyoseg.core.io.image_files import ImageError, open_binary
     from karyoseg.core.io.inputs import find_images
-    from karyoseg.core.predicting import read_input
-    from karyoseg.core.progress import Progress
 
     learnt = ImageTypes(read_table(examples))
     images = find_images(source, exclude=str(copy_to) if copy_to else None)
     require_free([target], overwrite=overwrite, inputs=[examples, *(one.path for one in images)])
-    measured = [type_features(read_input(one.path).array) for one in Progress(images, desc="measuring", unit="image")]
-    found = learnt.probabilities(np.stack(measured))
+    measured, problems = _measure([one.path for one in images])
+    if not measured:
+        problems.raise_if_any("No image can be measured")
+    images = [one for one in images if one.path in measured]
+    found = learnt.probabilities(np.stack(list(measured.values())))
     best = found.idxmax(axis=1)
     result = pd.concat([pd.DataFrame({"image": [one.path for one in images], TYPE: best}), found], axis=1)
     with writing(target) as part:
         result.to_csv(part, index=False)
     click.echo(f"{target}: " + ", ".join(f"{n} {kind}" for kind, n in best.value_counts().items()))
     if copy_to is None:
+        problems.raise_if_any("Some images could not be measured")
         return
     sure = found.max(axis=1) >= certain
-    problems = Problems()
+    n_bad = len(problems)
     for one, kind in zip([one for one, is_sure in zip(images, sure, strict=True) if is_sure], best[sure], strict=True):
         copy = copy_to / str(kind) / f"{one.stem}{Path(one.path.split('::')[0]).suffix}"
         try:
@@ -94,6 +100,22 @@ def classify(examples: Path, source: str, target: Path, copy_to: Path | None, ce
                 part.write_bytes(content)
         except ImageError as error:
             problems.extend([error.problem])
-    n_copied = sure.sum() - len(problems)
+    n_copied = sure.sum() - (len(problems) - n_bad)
     click.echo(f"{copy_to}: {n_copied} of {len(images)} images copied; {(~sure).sum()} are not certain.")
-    problems.raise_if_any("Some images could not be copied")
+    problems.raise_if_any("Some images could not be measured or copied")
+
+
+def _measure(paths: Iterable[str]) -> tuple[dict[str, np.ndarray], Problems]:
+    """Describe the images that can be read, each once; and name the others."""
+    from karyoseg.core.image_types import type_features
+    from karyoseg.core.io.image_files import ImageError
+    from karyoseg.core.predicting import read_input
+    from karyoseg.core.progress import Progress
+
+    measured, problems = {}, Problems()
+    for path in Progress(list(paths), desc="measuring", unit="image"):
+        try:
+            measured[path] = type_features(read_input(path).array)
+        except ImageError as error:
+            problems.extend([error.problem])
+    return measured, problems

@@ -11,7 +11,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -80,7 +80,8 @@ class ImageTypes:
     Examples
     --------
     >>> dark, light = np.zeros((9, 9), np.uint8), np.full((9, 9), 250, np.uint8)
-    >>> types = ImageTypes.from_images([dark, dark, light, light], ["fluorescence"] * 2 + ["brightfield"] * 2)
+    >>> examples = [type_features(image) for image in (dark, dark, light, light)]
+    >>> types = ImageTypes.from_features(examples, ["fluorescence"] * 2 + ["brightfield"] * 2)
     >>> types.probabilities(type_features(light)[None]).round().iloc[0].to_dict()
     {'brightfield': 1.0, 'fluorescence': 0.0}
     """
@@ -105,10 +106,9 @@ class ImageTypes:
         self._forest.fit(table[list(FEATURES)].to_numpy(float), table[TYPE].astype(str))
 
     @classmethod
-    def from_images(cls, images: Iterable[np.ndarray], types: Sequence[str], seed: int = 0) -> Self:
-        """Learn from images and their types."""
-        table = pd.DataFrame([type_features(image) for image in images], columns=list(FEATURES))
-        return cls(table.assign(**{TYPE: list(types)}), seed)
+    def from_features(cls, features: Sequence[np.ndarray], types: Sequence[str]) -> Self:
+        """Learn from the :func:`type_features` of images, and their types."""
+        return cls(pd.DataFrame(features, columns=list(FEATURES)).assign(**{TYPE: list(types)}))
 
     @property
     def accuracy(self) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import filecmp
 import logging
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from karyoseg.datasets.files import is_local, open_filesystem
 from karyoseg.datasets.previews import as_json, if_present
 from karyoseg.models import download_model, load_foreground, load_segmenter
 from karyoseg.models.base import Segmenter
+from karyoseg.models.stardist.architecture import CONFIG, WEIGHTS
+from karyoseg.models.stardist.folder import INT8
 
 logger = logging.getLogger(__name__)
 
@@ -88,8 +92,8 @@ class ModelDirectory(AbstractDataset[Segmenter, Segmenter]):
             for leftover in (part, old):
                 shutil.rmtree(leftover, ignore_errors=True)
             data.save(part)
-            for tracked in final.parent.glob(f"{final.name}/*.dvc"):
-                shutil.copy2(tracked, part)
+            for kept in _kept(final, part):
+                shutil.copy2(kept, part)
             if final.exists():
                 final.rename(old)
             try:
@@ -142,6 +146,18 @@ class ForegroundDirectory(ModelDirectory):
 
 def _beside(final: Path, mark: str) -> Path:
     return final.with_name(f".{final.name}.{mark}")
+
+
+def _kept(final: Path, part: Path) -> Iterator[Path]:
+    """Give the files of the earlier model that stay: pointers of DVC, and the network in 8 bit of the same weights."""
+    yield from final.parent.glob(f"{final.name}/*.dvc")
+    made_of = [[folder / name for name in (CONFIG, WEIGHTS)] for folder in (final, part)]
+    if all(path.is_file() for paths in made_of for path in paths) and all(map(_is_same, *made_of)):
+        yield from (final / name for name in INT8 if (final / name).is_file())
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return filecmp.cmp(one, other, shallow=False)
 
 
 def _restore(final: Path) -> None:

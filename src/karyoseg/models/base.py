@@ -66,6 +66,12 @@ class LabelledSamples:
         """Sample ids in fixed order."""
         return sorted(self.labels)
 
+    @property
+    def distinct(self) -> list[str]:
+        """One id of each content: synthetic samples are repeated until they have their share."""
+        contents = {(self.images[key].fingerprint, self.labels[key].fingerprint): key for key in reversed(self.ids)}
+        return sorted(contents.values())
+
 
 class Segmenter(Protocol):
     """A trained or trainable instance segmentation model."""

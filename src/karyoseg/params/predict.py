@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from karyoseg.core.preparation import Contrast
 from karyoseg.params.base import Axes, Engine, Params, Precision
@@ -63,7 +63,7 @@ class PredictParams(Params):
     """Of `mode: full`."""
     axes: Axes | None = None
     """Axes of TIFF stacks that do not say themselves, such as `CYX`; what files say counts first."""
-    channels: list[Annotated[int, Field(ge=0)]] | None = None
+    channels: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=1)
     """Channels to segment and measure, counted from 0; null measures all, and a model of one channel sees their
     mixture."""
     pixel_size_um: float | None = Field(default=None, gt=0)
@@ -95,6 +95,13 @@ class PredictParams(Params):
     on_bad_image: Literal["stop", "skip"] = "stop"
     """`stop` reads all images first and reports every bad one before predicting; `skip` predicts the
     others and lists the bad ones in problems.csv."""
+
+    @model_validator(mode="after")
+    def _full_has_an_effect(self) -> Self:
+        given = [name for name in ("postprocessing", "foreground_model") if getattr(self.full, name)]
+        if given and self.mode != "full":
+            raise ValueError(f"predict.full.{given[0]} has no effect in mode {self.mode}; needed: predict.mode=full")
+        return self
 
     @property
     def fixed_scale(self) -> float | None:

@@ -82,7 +82,7 @@ class SplitParams(Params):
 class PreprocessParams(Params):
     """From checked samples to network input."""
 
-    channels: list[Annotated[int, Field(ge=0)]] | None = None
+    channels: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=1)
     """Channels to keep, counted from 0; null keeps all."""
     colour: Literal["gray", "keep"] = "gray"
     """`gray` merges several channels into one; `keep` trains on all of them."""

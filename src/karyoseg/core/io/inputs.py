@@ -286,7 +286,8 @@ def _name(fs: fsspec.AbstractFileSystem, path: str) -> str:
 
 
 def _stamp(fs: fsspec.AbstractFileSystem, info: dict[str, Any]) -> str:
-    info = fs.info(info["name"]) if _is_web(fs) else info  # web servers list names only
+    if _is_web(fs) and info.get("size") is None:  # web servers list names only
+        info = fs.info(info["name"])
     return ":".join(str(info[key]) for key in _STAMPS if key in info)
 
 

@@ -43,7 +43,7 @@ def check_samples(train: LabelledSamples, validation: LabelledSamples, options: 
     sizes: dict[str, int] = {}
     small, validated = 0, False
     for name, samples in (("train", train), ("val", validation)):
-        for key in Progress(samples.ids, desc=f"checking {name} samples", unit="sample"):
+        for key in Progress(samples.distinct, desc=f"checking {name} samples", unit="sample"):
             image, labels = samples.images[key](), samples.labels[key]()
             channels = 1 if image.ndim == 2 else image.shape[-1]  # noqa: PLR2004
             if image.shape[:2] != labels.shape:

@@ -41,7 +41,10 @@ _MAX_VAL_PATCHES = 128
 #: Options that change where a training writes and how fast it runs, not what it learns; `config` is looked at apart.
 #: `precision` does change the last digits, yet a training may go on in another one, for it may be continued on a
 #: machine that lacks the first: what is kept between epochs is 32 bit in each.
-_NO_EFFECT = frozenset({"workspace", "loggers", "workers", "cache_gb", "nms_grid", "config", "precision", "xla"})
+#: `early_stopping` ends a training, which may go on with more patience.
+_NO_EFFECT = frozenset(
+    {"workspace", "loggers", "workers", "cache_gb", "nms_grid", "config", "precision", "xla", "early_stopping"}
+)
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,8 @@ def fit(
         If data and network do not fit together.
     """
     started = time.time()
-    sizes = check_samples(train, validation, options)
     donor = _donor(options)
+    sizes = check_samples(train, validation, options)
     data = fingerprint(_content(train), _content(validation))
     workspace = Workspace(directory, _identity(data, options, donor), WEIGHTS)
     keras.utils.set_random_seed(options["seed"])
@@ -111,7 +114,7 @@ def fit(
     stream, val_batch = _streams(network, train, validation, augment, options)
     logger.info(
         "Training on %d images (%d nuclei), validation on %d; %d epochs of %d batches of %d patches %s px; %s, %s",
-        len(train.ids),
+        len(sizes),
         sum(sizes.values()),
         len(validation.ids),
         options["epochs"],
@@ -244,7 +247,7 @@ def _data_facts(
     """What should be remembered of the samples."""
     return {
         "data_fingerprint": data,
-        "n_train": len(train.ids),
+        "n_train": len(sizes),
         "n_train_objects": sum(sizes.values()),
         "n_validation": len(validation.ids),
         **_diameters(train),
@@ -255,7 +258,7 @@ def _data_facts(
 def _diameters(samples: LabelledSamples) -> dict[str, Any]:
     """Nucleus sizes learnt from: median and central 90 % of the images' median diameters [px]."""
     diameters = [
-        median_diameter(samples.labels[key]()) for key in Progress(samples.ids, desc="measuring", unit="sample")
+        median_diameter(samples.labels[key]()) for key in Progress(samples.distinct, desc="measuring", unit="sample")
     ]
     low, middle, high = np.nanpercentile(diameters, [5, 50, 95]).round(2).tolist()
     return {"diameter": middle, "diameter_range": [low, high]}

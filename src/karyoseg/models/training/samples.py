@@ -43,7 +43,7 @@ def in_turn(items: Sequence[T], seed: int, position: int) -> T:
 
 
 class SampleCache:
-    """Decoded samples, the least recently used dropped beyond a memory limit.
+    """Decoded samples, the least recently used dropped beyond a memory limit; those of equal content are kept once.
 
     Parameters
     ----------
@@ -57,23 +57,24 @@ class SampleCache:
         self._samples = samples
         self._limit = limit_bytes
         self._used = 0
-        self._items: OrderedDict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = OrderedDict()
+        self._items: OrderedDict[tuple[str, str], tuple[np.ndarray, np.ndarray, np.ndarray]] = OrderedDict()
         self._lock = threading.Lock()  # batches may be prepared by several threads
 
     def __getitem__(self, key: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return image, labels and the bounding boxes ``(n, 4)`` of the instances."""
+        lazy = self._samples.images[key], self._samples.labels[key]
+        content = lazy[0].fingerprint, lazy[1].fingerprint
         with self._lock:
-            found = self._items.get(key)
+            found = self._items.get(content)
             if found is not None:
-                self._items.move_to_end(key)
+                self._items.move_to_end(content)
                 return found
-        image = self._samples.images[key]()
+        image, labels = lazy[0](), lazy[1]()
         image = image[..., None] if image.ndim == 2 else image  # noqa: PLR2004
-        labels = self._samples.labels[key]()
         found = image, labels, _boxes(labels)
         with self._lock:
-            if key not in self._items:
-                self._items[key] = found
+            if content not in self._items:
+                self._items[content] = found
                 self._used += sum(array.nbytes for array in found)
             while self._used > self._limit and len(self._items) > 1:
                 _, old = self._items.popitem(last=False)

@@ -114,7 +114,13 @@ class Workspace:
         ----------
         model : keras.Model
             The network that was trained.
+
+        Raises
+        ------
+        KaryosegError
+            If another training has taken the folder.
         """
+        self._require_own()
         model.load_weights(str(self._best))
 
     def weights_after(self, epochs: int) -> Path:
@@ -136,10 +142,12 @@ class Workspace:
         Raises
         ------
         KaryosegError
-            If the disk is full or the folder cannot be written; the training can go on from the epoch before.
+            If the disk is full or the folder cannot be written, and the training can go on from the epoch before; or if
+            another training has taken the folder.
         """
         last = self.weights_after(len(rows))
         paths = [path for path in (self._best if improved else None, last) if path]
+        self._require_own()
         with self._disk_errors(), warnings.catch_warnings():
             self._require_space(model, len(paths))
             # csbdeep has StarDist's networks warn about the format of Keras 3: alone it holds the optimizer's state.
@@ -149,6 +157,18 @@ class Workspace:
                     model.save_weights(str(part))
             replace_text(self.folder / _HISTORY, pd.DataFrame(rows).to_csv(index=False))
             self._forget_epochs(but=last)
+
+    def _require_own(self) -> None:
+        """Stop if another training has begun here: weights of both would be mixed."""
+        try:
+            known = self._read_fingerprint()
+        except _DamageError:
+            known = None
+        if known != self._fingerprint:
+            raise KaryosegError(
+                f"{self.folder}: taken by another training, which emptied it; needed: a folder for each that runs at "
+                f"the same time. Set another workspace (or model in globals.yml) for this one and run it again."
+            )
 
     def _read_fingerprint(self) -> str | None:
         path = self.folder / _STATE

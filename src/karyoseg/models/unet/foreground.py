@@ -139,7 +139,7 @@ class ForegroundModel:
             with replacing(self.directory / name, "part_{}") as part:  # Keras looks at the suffix
                 network.save_weights(str(part))
         best = history.groupby("network")["val_loss"].min().round(4).tolist()
-        self.training |= {"parameters": dict(options), "n_train": len(train.ids), "validation_loss": best}
+        self.training |= {"parameters": dict(options), "n_train": len(train.distinct), "validation_loss": best}
         replace_text(self.directory / TRAINING, json.dumps(self.training, indent=2, default=str))
         replace_text(self.directory / CONFIG, json.dumps(self.config, indent=2))
         self._networks = networks

@@ -51,7 +51,7 @@ def predict_split(
     Out: one label image per sample on the grid of the image as published, so
     that it can be compared with the labels as published.
     """
-    _check_preparation(model, Preparation.from_dict(preparation))
+    check_preparation(model, Preparation.from_dict(preparation))
     rows = _rows_of_split(primary_manifest, splits, params.split)
     thresholds = {"prob_thresh": params.prob_thresh, "nms_thresh": params.nms_thresh}
     runs_in = model.use(params.engine, params.precision)
@@ -72,15 +72,28 @@ def predict_split(
     return predictions
 
 
-def _check_preparation(model: Segmenter, have: Preparation) -> None:
-    """Refuse a model that learnt from images prepared in another way: its scores would be wrong."""
+def check_preparation(model: Segmenter, have: Preparation) -> None:
+    """Refuse a model that learnt from images prepared in another way: its scores on these would be wrong.
+
+    Parameters
+    ----------
+    model : Segmenter
+        The model.
+    have : Preparation
+        How the images in 03_primary were prepared.
+
+    Raises
+    ------
+    KaryosegError
+        If the model knows that it learnt from other ones.
+    """
     known = model.describe()["training"].get("preparation")
     wanted = known and Preparation.from_dict(known)
     if wanted and wanted != have:
         fields = [name for name in vars(have) if getattr(wanted, name) != getattr(have, name)]
         found, needed = (", ".join(f"{n}={getattr(recipe, n)}" for n in fields) for recipe in (have, wanted))
         raise KaryosegError(
-            f"evaluate: the images in 03_primary are prepared with {found}; needed: {needed}, as for this model. "
+            f"The images in 03_primary are prepared with {found}; needed: {needed}, as for this model. "
             f"Set it in preprocess and run preprocess again, or train a model on the images as they are."
         )
 

@@ -62,9 +62,7 @@ class FullMode:
         foreground = open_foreground(params.full.foreground_model, segmenter)
         mark = foreground and foreground.fingerprint
         path, second_scale = params.full.postprocessing, params.full.second_scale
-        text = '{"parameters": {}}' if path is None else _read(path)
-        found = PostProcessing.from_json(text, str(path))
-        searched = json.loads(text)
+        found, searched = read_rules(path)
         if searched.get("second_scale", second_scale) != second_scale:
             logger.warning("%s: searched with second_scale %g, not %g", path, searched["second_scale"], second_scale)
         if searched.get("fingerprint", segmenter.fingerprint) != segmenter.fingerprint:
@@ -126,6 +124,30 @@ class FullMode:
             nms_thresh=params.nms_thresh,
         )
         return combine(found.first, found.second, found.foreground, self.postprocessing), found.scale, found.recipe
+
+
+def read_rules(path: str | None) -> tuple[PostProcessing, dict[str, Any]]:
+    """Read the parameters of the rules.
+
+    Parameters
+    ----------
+    path : str or None
+        File that tune_postprocessing wrote; None for the default parameters.
+
+    Returns
+    -------
+    parameters : PostProcessing
+        The parameters.
+    searched : dict
+        The whole file, which says for what they were searched.
+
+    Raises
+    ------
+    KaryosegError
+        If there is no such file, or it holds something else.
+    """
+    text = '{"parameters": {}}' if path is None else _read(path)
+    return PostProcessing.from_json(text, str(path)), json.loads(text)
 
 
 def refuse_large(params: PredictParams, source: InputImage) -> NoReturn:

@@ -36,7 +36,7 @@ from karyoseg.models.two_scales import open_foreground
 from karyoseg.models.whole_image import segment_image
 from karyoseg.params.predict import PredictParams
 from karyoseg.pipelines.predict.facts import image_facts, result_info
-from karyoseg.pipelines.predict.full import FullMode, refuse_large
+from karyoseg.pipelines.predict.full import FullMode, read_rules, refuse_large
 from karyoseg.pipelines.predict.large import plan_large, require_local_output
 
 Outcome = PredictionResult | LargePrediction | Problem
@@ -64,11 +64,15 @@ def find_inputs(params: PredictParams) -> list[InputImage]:
             "'kedro run --pipeline predict --params predict.input=FOLDER,predict.output=FOLDER'."
         )
     images = find_images(params.input, exclude=params.output, skip_results=True)
+    segmenter = load_segmenter(params.model)
+    if (params.engine, params.precision) != ("auto", "auto"):
+        segmenter.use(params.engine, params.precision)  # what cannot be used is said before images are read
     if params.mode == "full":
-        open_foreground(params.full.foreground_model, load_segmenter(params.model))  # before images are read
+        read_rules(params.full.postprocessing)
+        open_foreground(params.full.foreground_model, segmenter)
     problems = Problems()
     if params.on_bad_image == "stop":
-        check = partial(_find_problems, load_segmenter(params.model), params)
+        check = partial(_find_problems, segmenter, params)
         checked = map_completed(check, images, n_threads())
         found = list(chain(*Progress(checked, total=len(images), desc="checking images", unit="image")))
         problems.extend(sorted(found, key=lambda problem: problem.where))

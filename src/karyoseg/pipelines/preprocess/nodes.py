@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from karyoseg.core.errors import KaryosegError, Problems
+from karyoseg.core.errors import KaryosegError, Problem, Problems
 from karyoseg.core.labels import clean_labels, n_cleaned_away
 from karyoseg.core.lazy import Lazy, Partitions, fingerprint
 from karyoseg.core.preparation import VERSION, ImageFacts, Preparation, scale_from_estimate
 from karyoseg.core.progress import Progress
 from karyoseg.core.size import median_diameter
 from karyoseg.core.splits import EXCLUDED, TEST, TRAIN, make_splits
+from karyoseg.core.threads import map_completed, n_threads
 from karyoseg.params.preprocess import PreprocessParams
 
 logger = logging.getLogger(__name__)
@@ -56,34 +57,34 @@ def measure_samples(
     recipe = params.preparation()
     table = manifest.merge(splits[["id", "split"]], on="id", suffixes=("_published", ""))
     table = table[table["split"] != EXCLUDED].drop(columns="split_published")
-    problems = Problems()
-    rows: list[dict[str, Any]] = []
-    lost: list[tuple[int, str, float]] = []
-    for row in Progress(_records(table), desc="measuring nuclei", unit="sample"):
+    records = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+    def measure(row: dict[str, Any]) -> dict[str, Any] | Problem:
         key = row["id"]
         if key not in images or key not in labels:
-            problems.add(key, "in the manifest, but its files are missing", "image and label", "Run download again.")
-            continue
+            return Problem(key, "in the manifest, but its files are missing", "image and label", "Run download again.")
         try:
-            label_image = labels[key]()
-            rows.append(row | _measure(row, images[key](), label_image, recipe))
-            if row["split"] != TEST:  # evaluation takes labels as published
-                scale = rows[-1]["scale"]
-                n_lost = n_cleaned_away(label_image, scale, fill=params.fill_holes, min_area=params.min_area)
-                lost.append((n_lost, key, scale))
+            return row | _measure(row, images[key](), labels[key](), recipe, params)
         except KaryosegError as error:
-            problems.add(key, str(error), "a sample that can be prepared", "Mend or remove it.")
+            return Problem(key, str(error), "a sample that can be prepared", "Mend or remove it.")
+
+    measured = Progress(
+        map_completed(measure, records, n_threads()), total=len(records), desc="measuring nuclei", unit="sample"
+    )
+    results = list(measured)
+    problems = Problems()
+    problems.extend(sorted((one for one in results if isinstance(one, Problem)), key=lambda one: one.where))
     problems.raise_if_any("preprocess: samples cannot be prepared")
+    rows = {one["id"]: one for one in results if isinstance(one, dict)}
+    lost = [(row.pop("n_lost"), row["id"], row["scale"]) for row in rows.values() if row["split"] != TEST]
     _report_lost(lost, params.min_area)
-    return _with_consistent_channels(pd.DataFrame(rows)), recipe.to_dict()
+    return _with_consistent_channels(pd.DataFrame([rows[row["id"]] for row in records])), recipe.to_dict()
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
-
-
-def _measure(row: dict[str, Any], image: np.ndarray, labels: np.ndarray, recipe: Preparation) -> dict[str, Any]:
-    """Return diameter and scale of one sample, and the channels it has after preparation."""
+def _measure(
+    row: dict[str, Any], image: np.ndarray, labels: np.ndarray, recipe: Preparation, params: PreprocessParams
+) -> dict[str, Any]:
+    """Return diameter and scale of one sample, the channels it has after preparation, and how many nuclei it loses."""
     if image.shape[:2] != labels.shape:
         raise KaryosegError(f"image is {image.shape[:2]}, label image is {labels.shape}; needed: the same size")
     sample = recipe.apply(image[:8, :8], where=row["id"])
@@ -95,7 +96,10 @@ def _measure(row: dict[str, Any], image: np.ndarray, labels: np.ndarray, recipe:
         scale = recipe.scale_for(ImageFacts(row["id"], diameter=diameter))
     else:  # as in prediction, which has no labels to measure
         scale = scale_from_estimate(recipe.estimated_diameter(image), float(recipe.rescale["target"]))
-    return {"diameter": diameter, "scale": scale, "prepared_channels": channels}
+    known = {"diameter": diameter, "scale": scale, "prepared_channels": channels}
+    if row["split"] == TEST:  # evaluation takes labels as published
+        return known
+    return known | {"n_lost": n_cleaned_away(labels, scale, fill=params.fill_holes, min_area=params.min_area)}
 
 
 def _report_lost(lost: list[tuple[int, str, float]], min_area: int) -> None:

@@ -47,6 +47,8 @@ def find_inputs(params: PresegmentParams) -> list[InputImage]:
             "presegment.input: nothing given; needed: an image, folder, pattern or zip. Run for example "
             "'kedro run --pipeline style --params presegment.input=FOLDER'."
         )
+    if params.labels is None:
+        load_segmenter(params.model)  # that it cannot be opened is said before images are read
     images = find_images(params.input)
     label_files = _find_labels(params)
     problems = Problems()

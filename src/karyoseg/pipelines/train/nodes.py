@@ -76,7 +76,7 @@ def training_samples(
         return train, {}
     style = repeat_style(style_images, style_labels, len(train.ids), policy["style"]["share"], policy["seed"])
     both = LabelledSamples({**train.images, **style.images}, {**train.labels, **style.labels})
-    return both, {"n_style": len(style.ids)}
+    return both, {"n_style": len(style.distinct)}
 
 
 def select_samples(images: Partitions, labels: Partitions, splits: pd.DataFrame, split: str) -> LabelledSamples:

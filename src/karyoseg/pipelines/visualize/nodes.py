@@ -23,6 +23,7 @@ from karyoseg.core.report.tables import (
     select_cases,
     training_facts,
 )
+from karyoseg.core.runs.privacy import public_url
 from karyoseg.core.runs.provenance import package_versions
 from karyoseg.params.visualize import VisualizeParams
 
@@ -47,20 +48,25 @@ def visualize(
     """Draw all figures and write the report around them.
 
     In: images, labels and predictions, metrics, training history and
-    parameters.
+    parameters. Without a history, or if another model than the one trained here
+    was evaluated, nothing is said of the training.
     Out: figures of the worst and the best images with their errors, of scores
     and losses; and one HTML file that holds all of it and opens without
     network.
     """
+    other = parameters.get("evaluate", {}).get("model")  # the history is that of the model that was trained here
+    history = pd.DataFrame() if other else history
     chosen = select_cases(per_image, params.rank_by, params.n_worst, params.n_best, params.ids)
     _check_available(per_image, images, labels, predictions)
     scores = per_image.assign(id=per_image["id"].astype(str)).set_index("id")
     drawings: dict[str, list[Drawing]] = {
         "curves": [("ap_curve.png", ap_plot(curve), "Scores over the IoU threshold.")],
-        "training": [("learning_curves.png", learning_curves(history), "Losses and learning rate by epoch.")],
         "sizes": [_draw_sizes(labels, predictions)],
         "gallery": _draw_gallery(images, labels, manifest, splits, params.n_gallery),
     }
+    if len(history):
+        curves = learning_curves(history)
+        drawings["training"] = [("learning_curves.png", curves, "Losses and learning rate by epoch.")]
     for section, ids in chosen.items():
         rows = scores.loc[ids, ["class", "n_true", "n_pred", params.rank_by]]
         drawings[section] = list(_draw_cases(section, rows, images, labels, predictions))
@@ -77,7 +83,7 @@ def visualize(
             section: [picture(*drawing, photo=section in {*chosen, "gallery"}) for drawing in drawn]
             for section, drawn in drawings.items()
         },
-        facts=training_facts(history),
+        facts={"model": public_url(other)} if other else training_facts(history),
         parameters=parameters,
         versions=package_versions(),
         created=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
