@@ -12,6 +12,8 @@ from karyoseg.core.preparation import ImageFacts, Preparation
 from karyoseg.core.threads import PIXELS_SEEN
 from karyoseg.models.base import Prediction, Segmenter
 
+_UNKNOWN = ImageFacts()
+
 
 @contextmanager
 def preparing(recipe: Preparation, image: np.ndarray, where: str) -> Iterator[Callable[..., np.ndarray]]:
@@ -52,7 +54,7 @@ def segment_image(
     segmenter: Segmenter,
     image: np.ndarray,
     *,
-    facts: ImageFacts,
+    facts: ImageFacts = _UNKNOWN,
     scale: float | None = None,
     channels: Sequence[int] | None = None,
     **thresholds: float | None,
@@ -86,6 +88,12 @@ def segment_image(
     ------
     KaryosegError
         If the image has other channels than the model, or its size cannot be derived.
+
+    Examples
+    --------
+    >>> found, _ = segment_image(load_segmenter("nuclei-fluo"), image)  # doctest: +SKIP
+    >>> found.labels.shape == image.shape[:2]  # doctest: +SKIP
+    True
     """
     plan = segmenter.plan(image, facts=facts, scale=scale, channels=channels)
     with preparing(plan.recipe, image, facts.where) as prepare:
