@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.lazy import Lazy
 from karyoseg.core.metrics import ap_curve, class_scores, image_scores, score_image, summarise
+from karyoseg.params.evaluate import EvaluateParams
 from karyoseg.params.visualize import VisualizeParams
 from karyoseg.pipelines.visualize.nodes import visualize
 
@@ -64,6 +65,7 @@ def run(params: VisualizeParams, **changes: Any) -> tuple[dict[str, Figure], str
         "per_class": class_scores(metrics),
         "curve": ap_curve(table),
         "history": pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0], "val_loss": [2.0, 1.5]}),
+        "evaluated": EvaluateParams(),
         "parameters": {"train": {"epochs": 2}},
     }
     figures, report = visualize(params=params, **(inputs | changes))
@@ -92,14 +94,12 @@ def test_figures_and_report_show_worst_best_and_chosen() -> None:
     assert "unclassified" in report
 
 
-@pytest.mark.parametrize(
-    "changes", [{"parameters": {"evaluate": {"model": "nuclei-fluo"}}}, {"history": pd.DataFrame()}]
-)
+@pytest.mark.parametrize("changes", [{"evaluated": EvaluateParams(model="nuclei-fluo")}, {"history": pd.DataFrame()}])
 def test_nothing_is_said_of_a_training_that_was_not_here(changes: dict[str, Any]) -> None:
     figures, report, _ = run(VisualizeParams(dpi=50), **changes)
     assert "learning_curves.png" not in figures
     assert "validation loss" not in report
-    assert ("nuclei-fluo" in report) == ("parameters" in changes)
+    assert ("nuclei-fluo" in report) == ("evaluated" in changes)
 
 
 def test_only_images_that_are_shown_are_read() -> None:

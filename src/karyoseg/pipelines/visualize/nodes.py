@@ -25,6 +25,7 @@ from karyoseg.core.report.tables import (
 )
 from karyoseg.core.runs.privacy import public_url
 from karyoseg.core.runs.provenance import package_versions
+from karyoseg.params.evaluate import EvaluateParams
 from karyoseg.params.visualize import VisualizeParams
 
 Drawing = tuple[str, Figure, str]  # file name, figure, caption
@@ -42,6 +43,7 @@ def visualize(
     per_class: pd.DataFrame,
     curve: pd.DataFrame,
     history: pd.DataFrame,
+    evaluated: EvaluateParams,
     params: VisualizeParams,
     parameters: dict[str, Any],
 ) -> tuple[dict[str, Figure], str]:
@@ -54,8 +56,8 @@ def visualize(
     and losses; and one HTML file that holds all of it and opens without
     network.
     """
-    other = parameters.get("evaluate", {}).get("model")  # the history is that of the model that was trained here
-    history = pd.DataFrame() if other else history
+    # The history is that of the model that was trained here.
+    history = pd.DataFrame() if evaluated.model else history
     chosen = select_cases(per_image, params.rank_by, params.n_worst, params.n_best, params.ids)
     _check_available(per_image, images, labels, predictions)
     scores = per_image.assign(id=per_image["id"].astype(str)).set_index("id")
@@ -83,7 +85,7 @@ def visualize(
             section: [picture(*drawing, photo=section in {*chosen, "gallery"}) for drawing in drawn]
             for section, drawn in drawings.items()
         },
-        facts={"model": public_url(other)} if other else training_facts(history),
+        facts={"model": public_url(evaluated.model)} if evaluated.model else training_facts(history),
         parameters=parameters,
         versions=package_versions(),
         created=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",

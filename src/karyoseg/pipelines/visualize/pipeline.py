@@ -27,6 +27,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "per_class": "metrics_per_class",
                     "curve": "ap_curve",
                     "history": "training_history",
+                    "evaluated": "params:evaluate",
                     "params": "params:visualize",
                     "parameters": "parameters",
                 },
