@@ -135,6 +135,8 @@ def test_what_is_done_is_not_run_again(tmp_path: Path, monkeypatch: pytest.Monke
     assert calls[5:] == ["--pipeline evaluate --params evaluate.split=test"]
     written = yaml.safe_load((tmp_path / "runs" / runs[1].folder / "conf/test/parameters.yml").read_text())
     assert written == parameters | {"train": parameters["train"] | {"seed": 2}}
+    with pytest.raises(SystemExit, match="was made from"):
+        ablation.Workshop(tmp_path / "runs", tmp_path / "other", "test").evaluate(runs[0], "val")
 
 
 def test_tables_give_mean_and_spread() -> None:

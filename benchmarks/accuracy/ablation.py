@@ -135,12 +135,12 @@ class Workshop:
 
     def evaluate(self, run: Run, split: str) -> dict[str, Any]:
         """Return the row of a run in the table; computed if it is new."""
-        scores = self.output / run.folder / f"metrics_{split}.json"
+        folder = self.train(run)
+        scores = folder / f"metrics_{split}.json"
         if not scores.is_file():
-            folder = self.train(run)
             self._kedro(folder, "--pipeline", "evaluate", "--params", f"evaluate.split={split}")
             shutil.copy2(folder / "data/08_reporting/metrics.json", scores)
-        (training,) = (scores.parent / "data/06_models").glob("*/training.json")
+        (training,) = (folder / "data/06_models").glob("*/training.json")
         minutes = json.loads(training.read_text())["minutes"]
         return {"variant": run.variant, "seed": run.seed, "minutes": minutes, **flat(json.loads(scores.read_text()))}
 
@@ -163,6 +163,11 @@ class Workshop:
         for link, target in (targets | {folder / "data" / name: path for name, path in links.items()}).items():
             if not link.is_symlink():
                 link.symlink_to(target)
+            elif link.resolve() != target.resolve():
+                raise SystemExit(
+                    f"{link}: was made from {link.resolve()}, not from {target}; needed: one source for all runs of a "
+                    f"folder. Give another --output."
+                )
         for file in (PROJECT / "conf" / self._env).glob("*.yml"):
             if file.name != _PARAMETERS:
                 shutil.copy2(file, folder / "conf" / self._env)

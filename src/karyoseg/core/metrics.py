@@ -248,22 +248,21 @@ def class_scores(metrics: dict[str, Any]) -> pd.DataFrame:
     return table.rename_axis("class").reset_index()
 
 
-def ap_curve(matches: pd.DataFrame, overall: str = "all") -> pd.DataFrame:
+def ap_curve(matches: pd.DataFrame) -> pd.DataFrame:
     """Compute the scores over the IoU threshold, for each class and for all images.
 
     Parameters
     ----------
     matches : DataFrame
         As for :func:`summarise`.
-    overall : str
-        What the column class says in the rows of all images.
 
     Returns
     -------
     DataFrame
-        Columns class, threshold (ascending in each class), tp, fp, fn, ap, precision, recall, f1.
+        Columns class (``all`` for all images), threshold (ascending in each class), tp, fp, fn, ap, precision,
+        recall, f1.
     """
-    parts: list[tuple[Hashable, pd.DataFrame]] = [(overall, matches), *matches.groupby("class", sort=True)]
+    parts: list[tuple[Hashable, pd.DataFrame]] = [("all", matches), *matches.groupby("class", sort=True)]
     curves = [_pooled(group).assign(**{"class": str(name)}) for name, group in parts]
     columns = ["class", "threshold", "tp", "fp", "fn", "ap", "precision", "recall", "f1"]
     return pd.concat(curves).reset_index()[columns]

@@ -13,7 +13,8 @@ import zarr
 
 from karyoseg.core.axes import CHANNEL_AXES, known_axes, to_yxc
 from karyoseg.core.blocks.grid import Window, sample_windows
-from karyoseg.core.io.decoders import MAX_VALUES, invert, open_tiff
+from karyoseg.core.io.decoders import MAX_VALUES
+from karyoseg.core.io.foreign_tiffs import invert, open_tiff
 from karyoseg.core.io.image_files import ImageError, image_errors, is_url
 from karyoseg.core.io.storage import storage_errors
 from karyoseg.core.pixel_size import unit_in_um
