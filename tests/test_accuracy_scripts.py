@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from benchmarks.accuracy import ablation, scales
+from benchmarks.accuracy import ablation, curve, scales
 from benchmarks.accuracy.splits import flat, markdown, mean_and_spread, read_split, score
 from pydantic import TypeAdapter
 
@@ -95,7 +95,8 @@ def test_variants_that_come_along_are_valid_parameters(file: str, env: str) -> N
     }
     given = yaml.safe_load((PROJECT / "conf" / env / "parameters.yml").read_text())
     runs = ablation.plan(content, given, base["augment"]["transforms"])
-    assert len(runs) == 3 * len(content["variants"])
+    seeds = [(changes or {}).get("seeds", content["seeds"]) for changes in content["variants"].values()]
+    assert len(runs) == sum(map(len, seeds)) > len(seeds)
     for run in runs:
         TrainParams(**{**base["train"], "workspace": "m", **run.parameters["train"]})
         TypeAdapter(Rescale).validate_python(run.parameters["preprocess"]["rescale"])
@@ -166,3 +167,37 @@ def test_documented_commands_parse(command: str) -> None:
     if parse is None:
         pytest.skip(f"{module} has no parser of its own to ask")
     parse(arguments)
+
+
+PAGE = """
+| 4 validation images | steps | minutes | AP 50 | AP mean |
+|---|---|---|---|---|
+| plain | 10 | 3 | 0.5 ± 0.1 | 0.25 |
+| ours | 10 | 2 | 0.75 | 0.5 ± 0.02 |
+
+| AP 50, test images | steps | FL-I |
+|---|---|---|
+| plain | 10 | 0.1 |
+"""
+
+
+def test_the_curve_is_that_of_the_tables() -> None:
+    """Tables without minutes are none of it; what is drawn is at the place that the table gives."""
+    scores = curve.read_tables(PAGE)
+    assert scores.to_dict("list") == {
+        "images": ["validation images"] * 2,
+        "training": ["plain", "ours"],
+        "minutes": [3.0, 2.0],
+        "AP 50": [0.5, 0.75],
+        "AP 50 spread": [0.1, 0.0],
+        "AP mean": [0.25, 0.5],
+        "AP mean spread": [0.0, 0.02],
+    }
+    drawn = {line.get_label(): line.get_children()[0].get_xydata() for line in curve.draw(scores).axes[0].containers}
+    np.testing.assert_array_equal(drawn["ours, validation images"], [[2, 0.75]])
+
+
+def test_the_documented_curve_has_both_kinds_of_images() -> None:
+    scores = curve.read_tables((curve.DOCS / "results.md").read_text(encoding="utf-8"))
+    assert set(scores["images"]) == {"validation images", "test images"}
+    assert scores["minutes"].max() > scores["minutes"].min()
