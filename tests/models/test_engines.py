@@ -147,7 +147,7 @@ def test_onnx_runtime_asks_for_its_packages(trained: StarDistSegmenter, monkeypa
     with pytest.raises(KaryosegError, match="bf16 with engine onnxruntime: not possible"):
         choose(trained.directory, "onnxruntime", "bf16")
     monkeypatch.setattr(engines, "find_spec", lambda name: None)
-    with pytest.raises(KaryosegError, match=r"onnx and onnxruntime not installed; .*karyoseg\[onnx\]"):
+    with pytest.raises(KaryosegError, match=r"onnx and onnxruntime not installed; .*pip install onnx onnxruntime,"):
         choose(trained.directory, "onnxruntime")
 
 

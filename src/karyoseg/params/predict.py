@@ -71,7 +71,8 @@ class PredictParams(Params):
     magnification: float | None = Field(default=None, gt=0)
     """Objective magnification of the images [x], for models trained at one magnification."""
     diameter_px: float | None = Field(default=None, gt=0)
-    """Typical nucleus diameter in the images [px], for models trained at one size; null estimates it."""
+    """Typical nucleus diameter in the images [px], from which they are rescaled to sizes that the model has learnt.
+    null estimates it, and searches that of dark nuclei."""
     contrast: Contrast = "auto"
     """Whether nuclei are brighter (`bright`) or darker (`dark`) than what is around them. To a model that has learnt
     from bright ones only, dark ones are shown as optical density, and their size is searched. `auto` decides image by

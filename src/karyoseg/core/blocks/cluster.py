@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 _SIDE_BY_SIDE = 2  # blocks in this process: while the network runs for one, the other is read
 _PATIENCE = 30  # s to wait for a scheduler
-_NEED = "Install it with: pip install 'karyoseg[cluster]'."
+_NEED = "Install it with: python -m pip install distributed dask-jobqueue."
 
 
 class Workers(Protocol):

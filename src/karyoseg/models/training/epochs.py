@@ -216,7 +216,7 @@ def _loggers(names: list[str], folder: Path) -> list[keras.callbacks.Callback]:
                 found.append(DVCLiveCallback(live=live))
         except ImportError as error:
             raise KaryosegError(
-                f"train.loggers: '{name}' needs a package that is not installed ({error.name}); needed: the extra "
-                f"'track'. Run `pip install 'karyoseg[track]'`, or remove '{name}' from train.loggers."
+                f"train.loggers: '{name}' needs a package that is not installed ({error.name}); needed: it. Run "
+                f"`python -m pip install {name}`, or remove '{name}' from train.loggers."
             ) from error
     return found

@@ -112,8 +112,8 @@ def _require_onnx() -> None:
     missing = [package for package in ("onnx", "onnxruntime") if find_spec(package) is None]
     if missing:
         raise KaryosegError(
-            f"engine onnxruntime: {' and '.join(missing)} not installed; needed: pip install 'karyoseg[onnx]', or "
-            f"another engine."
+            f"engine onnxruntime: {' and '.join(missing)} not installed; needed: python -m pip install "
+            f"{' '.join(missing)}, or another engine."
         )
 
 

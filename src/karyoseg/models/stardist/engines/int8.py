@@ -129,7 +129,7 @@ def quantise(folder: Path, samples: LabelledSamples) -> Cost:
         from nncf.quantization.range_estimator import RangeEstimatorParametersSet
     except ModuleNotFoundError as error:
         raise KaryosegError(
-            f"{folder}: cannot be brought to 8 bit without the package nncf; needed: pip install 'karyoseg[int8]'."
+            f"{folder}: cannot be brought to 8 bit without the package nncf; needed: python -m pip install nncf."
         ) from error
     if not os.access(folder, os.W_OK):
         raise KaryosegError(f"{folder}: cannot be written; needed: a model folder of your own. Copy it first.")
