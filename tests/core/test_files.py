@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from karyoseg.core.io.files import replace_folder, replace_text, replacing
+from karyoseg.core.io.files import alone, replace_folder, replace_text, replacing
 
 
 def test_a_file_gets_its_name_when_it_is_whole(tmp_path: Path) -> None:
@@ -63,3 +65,29 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path, earlier: bool) -> None:
     (new / "fresh").touch()
     replace_folder(path, new)
     assert [p.relative_to(tmp_path).as_posix() for p in sorted(tmp_path.rglob("*"))] == ["store", "store/fresh"]
+
+
+def test_only_one_makes_a_file_at_a_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Who waits finds what the other has made; no lock file is left."""
+    target = tmp_path / "model"
+    made: list[int] = []
+
+    def make(number: int) -> None:
+        with alone(target):
+            time.sleep(0.2)
+            if not target.exists():
+                target.touch()
+                made.append(number)
+
+    with caplog.at_level("INFO"), ThreadPoolExecutor(3) as pool:
+        list(pool.map(make, range(3)))
+    assert len(made) == 1
+    assert "another process is making it" in caplog.text
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_where_nothing_can_be_written_there_is_no_lock(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with alone(tmp_path / "file" / "model"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.io.archive_members import plan_members, tar_members, zip_members
-from karyoseg.core.io.files import replace_folder
+from karyoseg.core.io.files import alone, replace_folder
 from karyoseg.core.progress import Progress
 
 MARKER = ".karyoseg-extracted.json"
@@ -154,16 +154,28 @@ def extract(
     sha256 = sha256 or file_sha256(archive)
     if _is_done(directory, sha256):
         return directory
+    check_archive(archive, str(archive))
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KaryosegError(f"Cannot unpack into {directory.parent}: {error}. Needed: a writable folder.") from error
+    with alone(directory):
+        if not _is_done(directory, sha256):
+            _extract(archive, directory, sha256, max_files, max_bytes)
+    return directory
+
+
+def _extract(archive: Path, directory: Path, sha256: str, max_files: int, max_bytes: int) -> None:
+    """Unpack beside the target, and rename."""
     if directory.exists() and not (directory / MARKER).exists() and any(directory.iterdir()):
         raise KaryosegError(
             f"{directory} exists and was not unpacked by karyoseg, so it is left alone. Move it away, or use it "
             "in place of the archive."
         )
-    check_archive(archive, str(archive))
     part = directory.with_name(directory.name + ".part")
     try:
         shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+        part.mkdir()
     except OSError as error:
         raise KaryosegError(f"Cannot unpack into {directory.parent}: {error}. Needed: a writable folder.") from error
     try:
@@ -178,7 +190,6 @@ def extract(
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return directory
 
 
 def _unpack(archive: Path, part: Path, max_files: int, max_bytes: int) -> None:

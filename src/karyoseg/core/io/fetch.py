@@ -23,7 +23,7 @@ from fsspec.core import split_protocol
 from karyoseg.core.errors import KaryosegError
 from karyoseg.core.io.archive import check_archive, file_sha256
 from karyoseg.core.io.archive_members import unsafe_name
-from karyoseg.core.io.files import replace_text, replacing
+from karyoseg.core.io.files import alone, replace_text, replacing
 from karyoseg.core.io.transfer import copy_file, download, list_folder, retry
 from karyoseg.core.progress import Progress
 from karyoseg.core.runs.privacy import public_url
@@ -121,11 +121,12 @@ def fetch(
     directory = Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        if protocol not in ("http", "https"):
-            remote_folder = _fetch_folder(url, directory, sha256, retries, pause)
-            if remote_folder is not None:
-                return remote_folder
-        return _fetch_file(url, directory / cache_name(url), sha256, retries, pause, timeout)
+        with alone(directory / cache_name(url)):
+            if protocol not in ("http", "https"):
+                remote_folder = _fetch_folder(url, directory, sha256, retries, pause)
+                if remote_folder is not None:
+                    return remote_folder
+            return _fetch_file(url, directory / cache_name(url), sha256, retries, pause, timeout)
     except OSError as error:
         raise KaryosegError(
             f"Cannot write {public_url(url)} into {directory}: {error}. Needed: a writable folder with "

@@ -2,10 +2,51 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Let no other process make the same file or folder meanwhile; wait for one that does.
+
+    Parameters
+    ----------
+    path : Path
+        What is made, in a folder that exists. The lock is the hidden file ``.<name>.lock`` beside it, and ends with the
+        process. In a folder that cannot be written or locked there is none.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> model = Path(tempfile.mkdtemp()) / "model"
+    >>> with alone(model):
+    ...     if not model.exists():
+    ...         model.mkdir()
+    """
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            logger.info("%s: another process is making it; waiting for that", path)
+            lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        logger.debug("%s: no lock (%s)", path, error)
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            with suppress(OSError):  # before the release: then it is still ours, and who waits for it looks again
+                Path(lock.lock_file).unlink()
+            lock.release()
 
 
 @contextmanager
