@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -53,6 +54,31 @@ def test_what_was_begun_beside_a_failure_is_given() -> None:
     with pytest.raises(ValueError, match="one"):
         given.extend(map_completed(compute, range(100), 3))
     assert {0, 2} <= set(given)
+
+
+def test_an_interrupt_ends_maps_inside_the_threads() -> None:
+    """Else a large image would be predicted to its end before Ctrl-C counts."""
+    begun: list[int] = []
+    first = threading.Event()
+
+    def block(number: int) -> int:
+        begun.append(number)
+        first.set()
+        time.sleep(0.01)
+        return number
+
+    def image(_: int) -> list[int]:
+        return list(map_completed(block, range(1000), 2))
+
+    def images() -> Iterator[int]:
+        yield 0
+        first.wait(10)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(map_completed(image, images(), 2))
+    assert 1 <= len(begun) < 100
+    assert sorted(map_completed(lambda number: number, range(3), 2)) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 from joblib import cpu_count
@@ -14,6 +15,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _MOST = 8  # beyond, Python itself is what threads wait for
+
+#: Set when a map stops early; what runs in its threads looks at them, for an interrupt reaches the main thread only.
+_STOPS: ContextVar[tuple[threading.Event, ...]] = ContextVar("stops", default=())
 
 
 def n_threads() -> int:
@@ -25,7 +29,8 @@ def map_completed(compute: Callable[[T], R], items: Iterable[T], threads: int) -
     """Apply a function to items in threads, and give the results as they come.
 
     No more than `threads` items are begun and not yet given, however many there are. When one fails, those begun are
-    finished and given, no more are begun, and then the error is raised: of several, that of the first item.
+    finished and given, no more are begun, and then the error is raised: of several, that of the first item. An
+    interrupt ends maps inside these threads as well.
 
     Parameters
     ----------
@@ -52,17 +57,35 @@ def map_completed(compute: Callable[[T], R], items: Iterable[T], threads: int) -
             else:
                 failed[position] = error
 
-    with ThreadPoolExecutor(threads) as pool:
-        for position, item in enumerate(items):
-            running[pool.submit(compute, item)] = position
-            if len(running) >= threads:
+    stop = threading.Event()
+    with ThreadPoolExecutor(threads, initializer=_STOPS.set, initargs=((*_STOPS.get(), stop),)) as pool:
+        try:
+            for position, item in enumerate(items):
+                raise_if_stopped()
+                running[pool.submit(compute, item)] = position
+                if len(running) >= threads:
+                    yield from finished()
+                if failed:
+                    break
+            while running:
                 yield from finished()
-            if failed:
-                break
-        while running:
-            yield from finished()
+        except BaseException:
+            stop.set()
+            raise
     if failed:
         raise failed[min(failed)]
+
+
+def raise_if_stopped() -> None:
+    """End what runs in a thread of :func:`map_completed` that was stopped; long work asks now and then.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If it was stopped.
+    """
+    if any(stop.is_set() for stop in _STOPS.get()):
+        raise KeyboardInterrupt
 
 
 class Room:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from joblib import cpu_count
 
 from karyoseg.core.errors import KaryosegError
-from karyoseg.core.threads import map_completed
+from karyoseg.core.threads import map_completed, raise_if_stopped
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -91,6 +91,7 @@ class DaskWorkers:
             for future in as_completed(futures):
                 yield future.result()
                 future.release()
+                raise_if_stopped()
         except KilledWorker as error:
             raise KaryosegError(
                 f"The workers that took on one block died {error.allowed_failures + 1} times; needed: workers that "
