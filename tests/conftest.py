@@ -12,6 +12,10 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("KARYOSEG_BUCKET", "lab/nuclei")  # for what only reads conf/s3
+# Servers of the tests are on this machine, and names that do not exist must fail: a proxy would answer for both.
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(
+    [os.environ.get("no_proxy") or os.environ.get("NO_PROXY", ""), "127.0.0.1,localhost,.invalid"]
+)
 if "KARYOSEG_CACHE" not in os.environ:
     _CACHE = tempfile.TemporaryDirectory(prefix="karyoseg-cache-")  # gone when the tests are
     os.environ["KARYOSEG_CACHE"] = _CACHE.name
