@@ -19,7 +19,6 @@ from karyoseg.core.io.images import read_image, read_labels
 from karyoseg.core.io.large_images import open_large
 from karyoseg.core.threads import map_completed
 
-RNG = np.random.default_rng(7)
 SHAPE = (37, 52)
 #: A label image: 104 squares.
 SQUARES = np.kron(np.arange(104, dtype=np.uint8).reshape(8, 13), np.ones((5, 4), np.uint8))[: SHAPE[0]]
@@ -27,11 +26,12 @@ SMALL_COMPRESSED = (None, "lzw", "zlib", "adobe_deflate", "packbits", "zstd")
 
 
 def pixels(dtype: str, *shape: int) -> np.ndarray:
-    """Random pixels over the whole range of an integer type, or normal floats."""
+    """Random pixels over the whole range of an integer type, or normal floats; the same at each call."""
+    rng = np.random.default_rng(7)
     if np.dtype(dtype).kind == "f":
-        return RNG.normal(size=shape).astype(dtype)
+        return rng.normal(size=shape).astype(dtype)
     info = np.iinfo(dtype)
-    return RNG.integers(info.min, info.max, shape, dtype=dtype, endpoint=True)
+    return rng.integers(info.min, info.max, shape, dtype=dtype, endpoint=True)
 
 
 def same(found: np.ndarray, expected: np.ndarray) -> bool:
@@ -133,9 +133,9 @@ def test_white_is_zero_is_inverted(tmp_path: Path) -> None:
     assert same(read_image(tmp_path / "a.tif").array, expected)
 
 
-def test_palette_tiff(tmp_path: Path) -> None:
+def test_palette_tiff(tmp_path: Path, rng: np.random.Generator) -> None:
     index = SQUARES
-    table = RNG.integers(0, 2**16, (3, 256), dtype=np.uint16)
+    table = rng.integers(0, 2**16, (3, 256), dtype=np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", index, photometric="palette", colormap=table)
     assert same(read_image(tmp_path / "a.tif").array, np.moveaxis((table >> 8).astype(np.uint8)[:, index], 0, -1))
     assert np.array_equal(read_labels(tmp_path / "a.tif"), index)

@@ -19,13 +19,13 @@ from karyoseg.core.sources import LAYOUTS, SourceOptions, open_source
 from karyoseg.core.sources.dsb2018 import collapse_gray, crop, paint
 from karyoseg.core.sources.names import safe_id, unique_ids
 
-RNG = np.random.default_rng(0)
 LABELS = np.zeros((20, 24), np.uint16)
 LABELS[2:8, 3:9], LABELS[10:18, 10:20] = 1, 2
 
 
 def noise(*shape: int) -> np.ndarray:
-    return RNG.integers(0, 255, shape or LABELS.shape, dtype=np.uint8)
+    """Random pixels, the same at each call."""
+    return np.random.default_rng(0).integers(0, 255, shape or LABELS.shape, dtype=np.uint8)
 
 
 def save(path: Path, array: np.ndarray) -> None:

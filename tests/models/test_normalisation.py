@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-RNG = np.random.default_rng(0)
-
 
 def make_network(layer: Any, dtype: str = "float32") -> Any:
     import keras
@@ -18,23 +16,23 @@ def make_network(layer: Any, dtype: str = "float32") -> Any:
 
 
 @pytest.fixture
-def pair() -> tuple[Any, Any]:
+def pair(rng: np.random.Generator) -> tuple[Any, Any]:
     """Keras' layer and the fused one in a network each, with the same random weights."""
     import keras
 
     from karyoseg.models.stardist.normalisation import FusedBatchNormalization
 
     plain, fused = make_network(keras.layers.BatchNormalization), make_network(FusedBatchNormalization)
-    plain.set_weights([RNG.uniform(0.5, 2, weight.shape) for weight in plain.get_weights()])
+    plain.set_weights([rng.uniform(0.5, 2, weight.shape) for weight in plain.get_weights()])
     fused.set_weights(plain.get_weights())
     return plain, fused
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_results_and_gradients_are_those_of_keras(pair: tuple[Any, Any], training: bool):
+def test_results_and_gradients_are_those_of_keras(pair: tuple[Any, Any], training: bool, rng: np.random.Generator):
     import tensorflow as tf
 
-    images = tf.constant(RNG.normal(3, 2, (4, 8, 6, 3)).astype("float32"))
+    images = tf.constant(rng.normal(3, 2, (4, 8, 6, 3)).astype("float32"))
     results = []
     for model in pair:
         with tf.GradientTape() as tape:
@@ -47,8 +45,8 @@ def test_results_and_gradients_are_those_of_keras(pair: tuple[Any, Any], trainin
         np.testing.assert_allclose(fused, plain, rtol=1e-3, atol=1e-3)
 
 
-def test_moving_statistics_follow_the_batches(pair: tuple[Any, Any]):
-    images = RNG.normal(3, 2, (4, 8, 6, 3)).astype("float32")
+def test_moving_statistics_follow_the_batches(pair: tuple[Any, Any], rng: np.random.Generator):
+    images = rng.normal(3, 2, (4, 8, 6, 3)).astype("float32")
     for _ in range(3):
         for model in pair:
             model(images, training=True)
@@ -59,8 +57,8 @@ def test_moving_statistics_follow_the_batches(pair: tuple[Any, Any]):
     np.testing.assert_allclose(fused[1], plain[1], rtol=0.01)  # unbiased: 192 pixels / 191
 
 
-def test_frozen_layers_keep_their_statistics(pair: tuple[Any, Any]):
-    images = RNG.normal(3, 2, (4, 8, 6, 3)).astype("float32")
+def test_frozen_layers_keep_their_statistics(pair: tuple[Any, Any], rng: np.random.Generator):
+    images = rng.normal(3, 2, (4, 8, 6, 3)).astype("float32")
     before = pair[1].get_weights()
     for model in pair:
         model.trainable = False
@@ -73,10 +71,10 @@ def test_frozen_layers_keep_their_statistics(pair: tuple[Any, Any]):
 
 
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
-def test_16_bit_is_summed_in_32(dtype: str):
+def test_16_bit_is_summed_in_32(dtype: str, rng: np.random.Generator):
     from karyoseg.models.stardist.normalisation import FusedBatchNormalization
 
-    images = RNG.normal(20, 1, (4, 64, 64, 3)).astype("float32")  # a 16-bit sum of 16384 such numbers is far off
+    images = rng.normal(20, 1, (4, 64, 64, 3)).astype("float32")  # a 16-bit sum of 16384 such numbers is far off
     model = make_network(FusedBatchNormalization, dtype)
 
     normed = np.asarray(model(images, training=True), np.float32)
@@ -85,7 +83,7 @@ def test_16_bit_is_summed_in_32(dtype: str):
     np.testing.assert_allclose(normed.std(axis=(0, 1, 2)), 1, atol=0.02)
 
 
-def test_only_plain_normalisations_of_images_are_fused():
+def test_only_plain_normalisations_of_images_are_fused(rng: np.random.Generator):
     import keras
 
     from karyoseg.models.stardist.normalisation import FusedBatchNormalization, fuse_batch_normalisation
@@ -96,7 +94,7 @@ def test_only_plain_normalisations_of_images_are_fused():
     for option in options:
         x = keras.layers.BatchNormalization(**option)(x)
     model = keras.Model(inputs, keras.layers.BatchNormalization()(keras.layers.Flatten()(x)))
-    image = RNG.normal(0, 1, (2, 8, 8, 3)).astype("float32")
+    image = rng.normal(0, 1, (2, 8, 8, 3)).astype("float32")
     before = model.predict_on_batch(image)
 
     fuse_batch_normalisation(model)
