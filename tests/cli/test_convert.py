@@ -176,6 +176,26 @@ def test_files_that_are_there_are_replaced_only_when_told(tmp_path: Path, labels
         assert (target / "a.tif").read_bytes() != b"mine"
 
 
+def test_masks_of_objects_that_are_gone_do_not_stay(tmp_path: Path, disks: np.ndarray) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", disks.astype(np.uint16))
+    Image.fromarray(np.zeros(disks.shape, np.uint8)).save(tmp_path / "a.png")
+    command = ("labels-to-masks", tmp_path / "a.tif", tmp_path / "dsb", "--images", tmp_path / "a.png")
+    run(*command)
+    (tmp_path / "dsb/a/images/a.png").unlink()
+    fewer = np.where(disks == 4, 0, disks)
+    tifffile.imwrite(tmp_path / "a.tif", np.where(fewer > 0, fewer + 10, 0).astype(np.uint16))
+    assert "exists already" in refused(*command)
+    assert len(list((tmp_path / "dsb/a/masks").iterdir())) == 4
+    run(*command, "--overwrite")
+    run("masks-to-labels", tmp_path / "dsb", tmp_path / "back")
+    np.testing.assert_array_equal(read_labels(tmp_path / "back/a.tif"), fewer)
+
+
+def test_pixels_that_are_no_numbers_are_refused_beside_masks(tmp_path: Path, labels: Path, disks: np.ndarray) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.where(disks > 0, np.nan, 1).astype(np.float32))
+    assert "NaN" in refused("labels-to-masks", labels / "a.tif", tmp_path / "dsb", "--images", tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("option", [(), ("--overwrite",)])
 def test_what_is_read_is_never_replaced(tmp_path: Path, labels: Path, option: tuple[str, ...]) -> None:
     run("labels-to-runs", labels, tmp_path / "runs.csv")

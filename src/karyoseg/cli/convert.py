@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -92,13 +92,15 @@ def labels_to_tiff(source: str, target: Path, overwrite: bool) -> None:
 def labels_to_masks(source: str, target: Path, images: str | None, overwrite: bool) -> None:
     """Write label images as one PNG per object, in the layout of the Data Science Bowl 2018.
 
-    The masks are FOLDER/NAME/masks/NAME_00001.png ..., the image is FOLDER/NAME/images/NAME.png, of 8 bit.
+    The masks are FOLDER/NAME/masks/NAME_00001.png ..., the image is FOLDER/NAME/images/NAME.png, of 8 bit. Masks that
+    are there already count as one: with --overwrite, none of them stays.
     """
     import imagecodecs
 
     from karyoseg.core.conversions import object_masks
-    from karyoseg.core.io.images import read_image, read_labels
+    from karyoseg.core.io.images import read_labels
     from karyoseg.core.io.inputs import find_images
+    from karyoseg.core.predicting import read_input
 
     pixels = {image.stem: image.path for image in find_images(images, exclude=str(target))} if images else {}
 
@@ -111,11 +113,14 @@ def labels_to_masks(source: str, target: Path, images: str | None, overwrite: bo
             for label, mask in object_masks(read_labels(image.path))
         }
         if images:
-            picture = _for_png(read_image(pixels[name]).array, pixels[name], rgb=True)
+            picture = _for_png(read_input(pixels[name]).array, pixels[name], rgb=True)
             files[f"{name}/images/{name}.png"] = bytes(imagecodecs.png_encode(picture))
         return files
 
-    _convert_all(source, target, encode, overwrite=overwrite)
+    def earlier(image: InputImage) -> Iterable[Path]:
+        return (target / image.stem / "masks").glob("*.png")
+
+    _convert_all(source, target, encode, overwrite=overwrite, earlier=earlier)
 
 
 @convert.command("masks-to-labels")
@@ -225,13 +230,18 @@ def _for_png(pixels: np.ndarray, where: str, *, rgb: bool) -> np.ndarray:
 
 
 def _convert_all(
-    source: str, target: Path, encode: Callable[[InputImage], dict[str, bytes]], *, overwrite: bool
+    source: str,
+    target: Path,
+    encode: Callable[[InputImage], dict[str, bytes]],
+    *,
+    overwrite: bool,
+    earlier: Callable[[InputImage], Iterable[Path]] = lambda _: (),
 ) -> None:
     """Convert all images of a folder, pattern, zip or URL."""
     from karyoseg.core.io.inputs import find_images
 
     images = find_images(source, exclude=str(target))
-    _write_all(target, images, lambda image: image.path, encode, overwrite=overwrite)
+    _write_all(target, images, lambda image: image.path, encode, overwrite=overwrite, earlier=earlier)
 
 
 def _write_all(
@@ -241,16 +251,23 @@ def _write_all(
     encode: Callable[[T], dict[str, bytes]],
     *,
     overwrite: bool,
+    earlier: Callable[[T], Iterable[Path]] = lambda _: (),
     problems: Problems | None = None,
 ) -> None:
-    """Write the files that each item becomes; what cannot be converted, with `problems`, is reported at the end."""
+    """Write the files that each item becomes; what cannot be converted, with `problems`, is reported at the end.
+
+    Files that `earlier` names are replaced as a whole: those that are not written anew are removed.
+    """
 
     def write(item: T) -> None:
         files = {target / file: content for file, content in encode(item).items()}
-        require_free(files, overwrite=overwrite)
+        stale = set(earlier(item)) - files.keys()
+        require_free([*files, *stale], overwrite=overwrite)
         for path, content in files.items():
             with writing(path) as part:
                 part.write_bytes(content)
+        for path in stale:
+            path.unlink()
 
     found = _for_each(items, name, write)
     click.echo(f"{target}: {len(items) - len(found)} of {len(items)} images converted.")

@@ -220,7 +220,8 @@ def _decode_zarr(where: str, axes: str | None) -> Decoded:
     check_size((*image.shape, image.n_channels or 1), where)
     array = image.read((slice(0, image.shape[0]), slice(0, image.shape[1])))
     last = "C" if image.has_stains else "S"
-    return Decoded(array, f"YX{last}"[: array.ndim], pixel_size_um=image.pixel_size_um)
+    binary = image.dtype == bool  # though it is read as integers
+    return Decoded(array, f"YX{last}"[: array.ndim], binary=binary, pixel_size_um=image.pixel_size_um)
 
 
 def _arrange(decoded: Decoded, axes: str | None, where: str) -> tuple[np.ndarray, str, bool]:
