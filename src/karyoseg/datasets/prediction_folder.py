@@ -7,7 +7,7 @@ import csv
 import io
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -153,10 +153,8 @@ class PredictionFolder(AbstractDataset[dict[str, PlannedPrediction], dict[str, L
         """
         present = self._list()
         records = self._records.read()
-        self._refuse_foreign(data, present, records)
         sources = {key: plan.source for key, plan in data.items()}
         refuse_others(self._path, sources, records)
-        self._records.claim()
         todo = [
             key
             for key, lazy in data.items()
@@ -164,6 +162,8 @@ class PredictionFolder(AbstractDataset[dict[str, PlannedPrediction], dict[str, L
             or records[key].fingerprint != lazy.fingerprint
             or not records[key].is_done(key, present)
         ]
+        self._refuse_foreign({key: records.get(key, Record()).files for key in todo}, present)
+        self._records.claim()
         if len(todo) < len(data):
             logger.info("%s: %d of %d images are already done", self._path, len(data) - len(todo), len(data))
         problems = Problems()
@@ -288,9 +288,10 @@ class PredictionFolder(AbstractDataset[dict[str, PlannedPrediction], dict[str, L
         stores = {path.name for path in Path(self._path).glob(f"*{STORE}")} if is_local(self._fs) else set()
         return list_names(self._fs, self._path) | stores
 
-    def _refuse_foreign(self, keys: Iterable[str], present: set[str], records: dict[str, Record]) -> None:
-        new = [f"{key}{suffix}" for key in keys if key not in records for suffix in SUFFIXES]
-        foreign = [name for name in new if name in present]
+    def _refuse_foreign(self, ours: Mapping[str, frozenset[str]], present: set[str]) -> None:
+        """Refuse to write over files of others; `ours` are the files of earlier runs, for each image to predict."""
+        names = (f"{key}{suffix}" for key, files in ours.items() for suffix in SUFFIXES if suffix not in files)
+        foreign = [name for name in names if name in present]
         tables = [name for name in _TABLES if name in present]
         foreign += tables if tables and self._records.is_new() else []
         if foreign:

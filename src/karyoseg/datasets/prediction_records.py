@@ -180,10 +180,10 @@ class PredictionRecords:
     def _parse(self, key: str, content: bytes, *, measured: bool) -> Record:
         try:
             record = json.loads(content)
-        except ValueError:
+            return Record(frozenset(record["files"]), record["fingerprint"], record.get("info", {}), measured)
+        except (ValueError, KeyError, TypeError):  # no JSON, or another form
             logger.warning("%s is damaged: its image is predicted again", self._path(key, _RECORD))
             return Record(frozenset(SUFFIXES))
-        return Record(frozenset(record["files"]), record["fingerprint"], record.get("info", {}), measured)
 
     def begin(self, key: str, files: Iterable[str]) -> None:
         """Note that files will be written: should the run be killed in between, they are known to be ours.

@@ -207,6 +207,8 @@ class SamplePartitions(AbstractDataset[dict[str, Lazy[np.ndarray]], dict[str, La
     def _read_index(self) -> dict[str, Any] | None:
         try:
             index: dict[str, Any] = json.loads(read_whole(self._fs, f"{self._path}/{_INDEX}"))
+            if not (isinstance(index, dict) and index.keys() == {"complete", "samples"}):
+                raise ValueError("it has other fields")
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

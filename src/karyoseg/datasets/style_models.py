@@ -133,6 +133,8 @@ class StyleModels(AbstractDataset[dict[str, Lazy[StyleGenerator]], dict[str, Sty
         path = f"{self._path}/{_INDEX}"
         try:
             index: dict[str, Any] = json.loads(read_whole(self._fs, path))
+            if not (isinstance(index, dict) and index.keys() == {"complete", "clusters"}):
+                raise ValueError("it has other fields")
         except FileNotFoundError:
             return {"complete": False, "clusters": {}}
         except (OSError, ValueError) as error:
