@@ -13,7 +13,7 @@ from scipy import ndimage as ndi
 
 from karyoseg.core.augmentation import illumination, intensity
 from karyoseg.core.augmentation.augmenter import TRANSFORM_NAMES, Augmenter
-from karyoseg.core.augmentation.warps import Window
+from karyoseg.core.augmentation.warps import Window, resample_image, resample_labels
 from karyoseg.core.errors import KaryosegError
 from karyoseg.params.augment import AugmentParams, Transform
 
@@ -141,6 +141,26 @@ def test_ids_survive_whatever_their_size_and_sign(name: str) -> None:
         assert set(np.unique(ids)) <= set(np.unique(labels))
         assert (ids == -1).any()
         assert (ids > 0).any()
+
+
+@pytest.mark.parametrize("shape", [(40_000, 9), (9, 40_000)])
+@pytest.mark.parametrize("place", [-20.0, 3.25, 20_000.5, 39_985.0])
+def test_images_larger_than_opencv_resamples_give_the_same_patches(shape: tuple[int, int], place: float) -> None:
+    """At both borders and in between, a patch is that of the part around it."""
+    rng = np.random.default_rng(3)
+    image, labels = rng.random(shape, np.float32), rng.integers(0, 9, shape, np.int32)
+    long = int(np.argmax(shape))
+    start = int(np.clip(place - 100, 0, 39_800))
+    part = tuple(slice(start, start + 200) if axis == long else slice(None) for axis in range(2))
+    at = [np.arange(32.0)[:, None] + 0.3, np.arange(32.0)[None] - 4.2]
+    at[long] = at[long] + place
+    near = [along - (start if axis == long else 0) for axis, along in enumerate(at)]
+    np.testing.assert_allclose(
+        resample_image(image, (at[0], at[1])), resample_image(image[part], (near[0], near[1])), atol=0.04
+    )
+    np.testing.assert_array_equal(
+        resample_labels(labels, (at[0], at[1])), resample_labels(labels[part], (near[0], near[1]))
+    )
 
 
 def test_beyond_the_image_labels_are_mirrored_as_the_image_is() -> None:

@@ -19,6 +19,8 @@ Coordinates = tuple[np.ndarray, np.ndarray]
 #: Draws a warp and returns where pixels come from, given where they go.
 Warp = Callable[[Coordinates, np.random.Generator], Coordinates]
 
+_TOO_LARGE = np.iinfo(np.int16).max  # side of an image that OpenCV does not resample [px]
+
 
 class Window(NamedTuple):
     """A rectangle of an image, which may reach beyond it."""
@@ -159,7 +161,7 @@ def resample_image(image: np.ndarray, sources: Coordinates) -> np.ndarray:
     (H, W) or (H, W, C) float32 ndarray
         The patch.
     """
-    y, x = _maps(sources)
+    image, y, x = _within_reach(image, sources)
     patch = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return patch.reshape(*y.shape, *image.shape[2:])
 
@@ -187,13 +189,25 @@ def resample_labels(labels: np.ndarray, sources: Coordinates) -> np.ndarray:
     >>> resample_labels(np.array([[1, 0, 3, 3]], np.int32), (np.zeros((1, 1)), np.arange(6)[None] - 2)).tolist()
     [[3, 0, 1, 0, 3, 3]]
     """
-    y, x = _maps(sources)
+    labels, y, x = _within_reach(labels, sources)
     # Not every OpenCV resamples int32, but all move four bytes as they are.
     as_bytes = np.ascontiguousarray(labels).view(np.uint8).reshape(*labels.shape, 4)
     moved = cv2.remap(as_bytes, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
     return np.ascontiguousarray(moved).view(np.int32)[..., 0]
 
 
-def _maps(sources: Coordinates) -> list[np.ndarray]:
-    """Bring positions into the form that OpenCV takes."""
-    return [np.ascontiguousarray(along, np.float32) for along in np.broadcast_arrays(*sources)]
+def _within_reach(image: np.ndarray, sources: Coordinates) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Bring positions into the form that OpenCV takes; of images too large for it, cut out where they lie."""
+    y, x = np.broadcast_arrays(*sources)
+    if max(image.shape[:2]) >= _TOO_LARGE:
+        y, x = (_mirrored_into(along, size) for along, size in zip((y, x), image.shape, strict=False))
+        top, left = int(y.min()), int(x.min())
+        image = image[top : int(y.max()) + 2, left : int(x.max()) + 2]
+        y, x = y - top, x - left
+    return image, np.ascontiguousarray(y, np.float32), np.ascontiguousarray(x, np.float32)
+
+
+def _mirrored_into(along: np.ndarray, size: int) -> np.ndarray:
+    """Replace positions beyond the border by those whose pixels are seen there."""
+    last = size - 1
+    return last - np.abs(along.astype(np.float64) % (2 * last) - last) if last else np.zeros_like(along)
