@@ -72,6 +72,15 @@ def write_bsst265(root: Path, rows: list[str], encoding: str = "utf-8", header: 
     (root / "image_description.csv").write_bytes("\r\n".join([header, *rows]).encode(encoding))
 
 
+def test_a_class_cannot_have_the_name_of_all_images(tmp_path: Path) -> None:
+    """Its scores would be mixed with those of all."""
+    write_bsst265(tmp_path, ["a;x;test;all;20x;3,1"])
+    save(tmp_path / "rawimages/a.tif", noise())
+    save(tmp_path / "groundtruth/a.tif", LABELS)
+    with pytest.raises(KaryosegError, match="a is of the class 'all'"):
+        open_source(tmp_path, "bsst265")
+
+
 @pytest.mark.parametrize("nested", ["", "dataset", "a/b"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
 def test_bsst265(tmp_path: Path, nested: str, encoding: str) -> None:

@@ -37,6 +37,7 @@ from karyoseg.core.matching import (
 )
 
 __all__ = [
+    "ALL_IMAGES",
     "ALL_THRESHOLDS",
     "AP_THRESHOLDS",
     "MAP_THRESHOLDS",
@@ -53,6 +54,9 @@ __all__ = [
     "summarise",
     "true_positives",
 ]
+
+ALL_IMAGES = "all"
+"""What stands in the place of a class for the scores of all images."""
 
 AP_THRESHOLDS: tuple[float, ...] = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 """IoU thresholds of ``ap_50`` ... ``ap_95``, ``ap_mean`` and ``dsb_score``."""
@@ -262,7 +266,7 @@ def ap_curve(matches: pd.DataFrame) -> pd.DataFrame:
         Columns class (``all`` for all images), threshold (ascending in each class), tp, fp, fn, ap, precision,
         recall, f1.
     """
-    parts: list[tuple[Hashable, pd.DataFrame]] = [("all", matches), *matches.groupby("class", sort=True)]
+    parts: list[tuple[Hashable, pd.DataFrame]] = [(ALL_IMAGES, matches), *matches.groupby("class", sort=True)]
     curves = [_pooled(group).assign(**{"class": str(name)}) for name, group in parts]
     columns = ["class", "threshold", "tp", "fp", "fn", "ap", "precision", "recall", "f1"]
     return pd.concat(curves).reset_index()[columns]

@@ -10,20 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from karyoseg.core.metrics import ALL_IMAGES
 from karyoseg.core.plots.canvas import BLACK, BLUE, CYCLE, VERMILLION, new_figure, shorten, style_axes
 
 _MIDDLE = 0.5
 
 
-def ap_plot(curve: pd.DataFrame, overall: str = "all") -> Figure:
+def ap_plot(curve: pd.DataFrame) -> Figure:
     """Plot AP = TP / (TP + FP + FN) over the IoU threshold, and precision, recall and F1 beside it.
 
     Parameters
     ----------
     curve : DataFrame
-        Columns class, threshold, ap, precision, recall, f1.
-    overall : str
-        The class that stands for all images together.
+        From :func:`karyoseg.core.metrics.ap_curve`.
 
     Returns
     -------
@@ -34,7 +33,7 @@ def ap_plot(curve: pd.DataFrame, overall: str = "all") -> Figure:
     curve = curve[curve["threshold"] > 0]
     figure = new_figure(10, 4)
     left, right = figure.subplots(1, 2, sharey=True)
-    names = [name for name in curve["class"].astype(str).unique() if name != overall]
+    names = [name for name in curve["class"].astype(str).unique() if name != ALL_IMAGES]
     for index, name in enumerate(names if len(names) > 1 else []):
         part = curve[curve["class"].astype(str) == name].sort_values("threshold")
         left.plot(
@@ -45,7 +44,7 @@ def ap_plot(curve: pd.DataFrame, overall: str = "all") -> Figure:
             linestyle=("-", "--", ":")[index // len(CYCLE) % 3],
             label=shorten(name),
         )
-    whole = curve[curve["class"].astype(str) == overall].sort_values("threshold")
+    whole = curve[curve["class"].astype(str) == ALL_IMAGES].sort_values("threshold")
     left.plot(whole["threshold"], whole["ap"], color=BLACK, linewidth=2.4, label="all images")
     for name, column, colour in (
         ("precision", "precision", BLUE),

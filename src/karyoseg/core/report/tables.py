@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from karyoseg.core.errors import Problems
+from karyoseg.core.metrics import ALL_IMAGES
 from karyoseg.core.regions import find_regions
 from karyoseg.core.splits import TEST, TRAIN, VALIDATION
 
@@ -82,7 +83,7 @@ def count_samples(manifest: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
     table["n_objects"] = pd.to_numeric(table["n_objects"]).fillna(0)
     order = [*SPLITS, *sorted(set(table["split"]) - set(SPLITS))]
     table["split"] = pd.Categorical(table["split"], order, ordered=True)
-    parts = [table.sort_values("class"), table.assign(**{"class": "all"})]
+    parts = [table.sort_values("class"), table.assign(**{"class": ALL_IMAGES})]
     counts = [
         part.groupby(["class", "split"], observed=True)["n_objects"].agg(images="size", objects="sum") for part in parts
     ]

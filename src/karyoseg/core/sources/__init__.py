@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.metrics import ALL_IMAGES
 from karyoseg.core.sources.base import SampleRecord, Source, SourceOptions
 from karyoseg.core.sources.bsst265 import open_bsst265
 from karyoseg.core.sources.dsb2018 import open_dsb2018
@@ -46,7 +47,8 @@ def open_source(folder: Path, layout: str, options: SourceOptions | None = None)
     Raises
     ------
     KaryosegError
-        If the layout is unknown, the folder does not have it, or it holds no sample at all.
+        If the layout is unknown, the folder does not have it, it holds no sample at all, or a class has the name that
+        stands for all images.
     """
     if layout not in LAYOUTS:
         raise KaryosegError(f"Unknown layout {layout!r}. Needed: one of {', '.join(LAYOUTS)} (dataset.layout).")
@@ -55,6 +57,11 @@ def open_source(folder: Path, layout: str, options: SourceOptions | None = None)
         raise KaryosegError(
             f"{folder} holds no sample in the layout {layout!r}. Needed: at least one image. Check "
             "dataset.url and dataset.layout."
+        )
+    if named := [record.id for record in source.records if record.sample_class == ALL_IMAGES]:
+        raise KaryosegError(
+            f"{folder}: {named[0]} is of the class {ALL_IMAGES!r}, under which the scores of all images stand. Needed: "
+            "another name, in the table of the data set or as dataset.sample_class."
         )
     return source
 

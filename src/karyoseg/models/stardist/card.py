@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from karyoseg.core.metrics import ALL_IMAGES
+
 _SCORES = {"F1": "f1", "AP@0.5": "ap_50", "AP@0.75": "ap_75", "AP mean": "ap_mean", "DSB": "dsb_score", "AJI": "aji"}
 _SIZES = {
     "diameter": "nuclei of {} px (median of an image)",
@@ -145,7 +147,7 @@ Weights are stored in 16 bit. On the validation images (in brackets: with those 
 
 
 def _score_table(scores: Mapping[str, Any]) -> str:
-    groups = scores["by_class"] | {"all": scores}
+    groups = scores["by_class"] | {ALL_IMAGES: scores}
     rows = [
         [name, str(group["n_images"]), str(group["n_true"]), *(_score(group[key]) for key in _SCORES.values())]
         for name, group in groups.items()

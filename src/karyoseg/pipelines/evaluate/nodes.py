@@ -11,7 +11,7 @@ import pandas as pd
 
 from karyoseg.core.errors import KaryosegError, Problems
 from karyoseg.core.lazy import Lazy, Partitions, fingerprint
-from karyoseg.core.metrics import ap_curve, class_scores, image_scores, score_image, summarise
+from karyoseg.core.metrics import ALL_IMAGES, ap_curve, class_scores, image_scores, score_image, summarise
 from karyoseg.core.preparation import Preparation
 from karyoseg.core.progress import Progress
 from karyoseg.core.threads import PIXELS_SEEN, map_completed, n_threads
@@ -178,7 +178,7 @@ def summarise_metrics(
     """
     metrics = summarise(matches, pixel_counts)
     per_class = class_scores(metrics)
-    overall = pd.DataFrame([metrics | {"class": "all"}])
+    overall = pd.DataFrame([metrics | {"class": ALL_IMAGES}])
     has_classes = set(per_class["class"]) != {_NO_CLASS}
     shown = (pd.concat([per_class, overall]) if has_classes else overall)[["class", *_SHOWN]]
     logger.info("Metrics:\n%s", shown.to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
