@@ -129,6 +129,8 @@ def test_tables_and_facts_are_shown_beside_the_graph(graph: Graph, name: str, te
 
 def test_pictures_for_the_documentation_are_taken(graph: Graph, tmp_path: Path, project: Path) -> None:
     take_pictures(graph, tmp_path)
-    for taken in tmp_path.iterdir():
+    pictures = list(tmp_path.iterdir())
+    assert {taken.name for taken in pictures} == {"pipeline.png", "pipeline_preview.png"}
+    for taken in pictures:
         assert 20e3 < taken.stat().st_size < PAYLOAD
         assert (project / "docs" / "images" / taken.name).exists()

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,8 +114,16 @@ def test_predict_reads_and_writes_both_places(bucket: Lab, project: Path, disks:
     assert "2 of 2 images are already done" in predict("base", "s3://lab/images", "s3://lab/results")
 
 
+@pytest.fixture
+def credentials(lab: Lab) -> Iterator[Path]:
+    """File of the credentials on this machine; gone afterwards, as other tests use the same project."""
+    path = lab.folder / "conf/local/credentials.yml"
+    yield path
+    path.unlink(missing_ok=True)
+
+
 def test_credentials_of_conf_local_serve_every_environment(
-    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab: Lab, credentials: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in lab.store.env():
         monkeypatch.delenv(name, raising=False)
@@ -124,7 +133,6 @@ def test_credentials_of_conf_local_serve_every_environment(
         "secret": lab.store.secret_key,
         "client_kwargs": {"endpoint_url": lab.store.endpoint_url, "region_name": "us-east-1"},
     }
-    credentials = lab.folder / "conf/local/credentials.yml"
     credentials.write_text(json.dumps({"s3": entry}))
     monkeypatch.setenv("KARYOSEG_BUCKET", "lab/nuclei")
     done = kedro(lab.folder, "run", "--env", "s3", "--pipeline", "augment")
@@ -133,7 +141,6 @@ def test_credentials_of_conf_local_serve_every_environment(
     credentials.write_text(json.dumps({"s3": entry | {"secret": "wrong-secret"}}))  # pragma: allowlist secret
     refused = kedro(lab.folder, "run", "--env", "s3", "--pipeline", "augment", check=False)
     assert_plain(refused, "key and secret do not belong together", "conf/local/credentials.yml")
-    credentials.unlink()
 
 
 def assert_plain(run: subprocess.CompletedProcess[str], *said: str) -> None:
