@@ -9,6 +9,7 @@ import sys
 import uuid
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import fsspec
 import pytest
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.io.archive import extract
 from karyoseg.core.io.fetch import cache_name, fetch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -98,6 +100,19 @@ def test_refuses_and_leaves_nothing(
     assert "dataset." not in str(caught.value)  # models are fetched as well
     assert server.requests["/data.zip"] == n_requests
     assert files(tmp_path) == set()
+
+
+def test_who_fetches_at_the_same_time_waits(server: BadServer, tmp_path: Path) -> None:
+    """Else one run would cut off the download of another, as in an array of jobs with an empty cache."""
+    url = server.answer("/data.zip", ("slow", BODY))
+    with ThreadPoolExecutor(3) as pool:
+        found = set(pool.map(lambda _: fetch(url, tmp_path, retries=0), range(3)))
+    assert {one.sha256 for one in found} == {SHA}
+    assert server.requests["/data.zip"] == 1
+    with ThreadPoolExecutor(3) as pool:
+        folders = set(pool.map(lambda _: extract(next(iter(found)).path, tmp_path / "data"), range(3)))
+    assert folders == {tmp_path / "data"}
+    assert (tmp_path / "data/images/a.txt").is_file()
 
 
 def test_slow_server_and_redirect_are_fine(server: BadServer, tmp_path: Path) -> None:

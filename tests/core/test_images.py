@@ -10,6 +10,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from PIL import Image
 
 from karyoseg.core.axes import parse_axes
@@ -463,6 +464,16 @@ def test_one_object_in_a_mask_is_a_label_image(tmp_path: Path) -> None:
     Image.fromarray(mask | np.roll(mask, 20, axis=1)).save(tmp_path / "a.png")
     with pytest.raises(ImageError, match="binary mask"):
         read_labels(tmp_path / "a.png")
+
+
+def test_a_mask_in_zarr_is_a_mask(tmp_path: Path) -> None:
+    mask = np.zeros(SHAPE, bool)
+    mask[3:9, 4:8] = True
+    zarr.save_array(str(tmp_path / "one.zarr"), mask)
+    assert np.array_equal(read_labels(str(tmp_path / "one.zarr")), mask)
+    zarr.save_array(str(tmp_path / "two.zarr"), mask | np.roll(mask, 20, axis=1))
+    with pytest.raises(ImageError, match="binary mask"):
+        read_labels(str(tmp_path / "two.zarr"))
 
 
 def test_masks_of_classes_are_refused(tmp_path: Path) -> None:

@@ -175,10 +175,11 @@ def test_kill_between_files_of_an_image(tmp_path: Path, monkeypatch: pytest.Monk
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_damaged_record_is_not_trusted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["{half", "{}", "null", "[]"])
+def test_damaged_record_is_not_trusted(tmp_path: Path, content: str) -> None:
     counted, data = Counted(), PredictionFolder(path=str(tmp_path))
     data.save(counted.lazies())
-    (tmp_path / ".objects/b.json").write_text("{half")
+    (tmp_path / ".objects/b.json").write_text(content)
     counted.done.clear()
     data.save(counted.lazies())
     assert counted.done == ["b"]
@@ -215,6 +216,17 @@ def test_files_of_the_user_are_not_overwritten(tmp_path: Path) -> None:
         save(PredictionFolder(path=str(tmp_path)), counted.lazies())
     assert (tmp_path / "b.png").read_bytes() == b"mine"
     assert counted.done == []
+
+
+def test_files_of_the_user_beside_earlier_results_are_not_overwritten(tmp_path: Path) -> None:
+    """Also if only a new parameter makes a file of that name a result."""
+    data, plain = PredictionFolder(path=str(tmp_path)), replace(result(1), overlay=False)
+    data.save({"a": PlannedPrediction(lambda: plain, "v1")})
+    (tmp_path / "a.png").write_bytes(b"mine")
+    data.save({"a": PlannedPrediction(lambda: plain, "v1")})  # nothing is written
+    with pytest.raises(KaryosegError, match=r"already has a\.png"):
+        save(data, {"a": PlannedPrediction(lambda: result(1), "v2")})
+    assert (tmp_path / "a.png").read_bytes() == b"mine"
 
 
 def test_problems_do_not_stop_the_others(tmp_path: Path) -> None:

@@ -257,9 +257,10 @@ def test_foreign_files_are_left_alone(dataset: SamplePartitions, folder: Path) -
     assert {path.name for path in folder.iterdir()} == {"notes.txt", "images.dvc", "index.json", "b.tif"}
 
 
-def test_damaged_index_is_reported(dataset: SamplePartitions, folder: Path) -> None:
+@pytest.mark.parametrize("content", ["{", "{}", "null"])
+def test_damaged_index_is_reported(dataset: SamplePartitions, folder: Path, content: str) -> None:
     dataset.save(Source("a").data)
-    (folder / "index.json").write_text("{")
+    (folder / "index.json").write_text(content)
     with pytest.raises(DatasetError) as caught:
         dataset.load()
     assert "index.json: is damaged or unreadable" in str(caught.value.__cause__)
