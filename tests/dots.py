@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,10 @@ class DotFinder:
     """Row at which it fails."""
     log: Path | None = None
     """A line of process id per block."""
+    facts: list[ImageFacts] = field(default_factory=list, compare=False)
+    """Of each image that this process has planned."""
+    thresholds: list[tuple[float | None, float | None]] = field(default_factory=list, compare=False)
+    """Of probability and overlap, for each block in this process."""
     fingerprint = "dots"
     context = (16, 16)
     stride = (16, 16)
@@ -52,12 +56,21 @@ class DotFinder:
         return {"family": "dots", "training": {}, "thresholds": {"prob": 0.5, "nms": 0.4}}
 
     def plan(self, image: np.ndarray, *, facts: ImageFacts, scale: float | None, channels: Any) -> Plan:
+        self.facts.append(facts)
         return Plan(self.preparation, scale or 1.0)
 
     def find(
-        self, image: np.ndarray, *, origin: tuple[int, int], valid: Window, factor: tuple[float, float], **_: Any
+        self,
+        image: np.ndarray,
+        *,
+        origin: tuple[int, int],
+        valid: Window,
+        factor: tuple[float, float],
+        prob_thresh: float | None,
+        nms_thresh: float | None,
     ) -> Objects:
         """Find the dots of the valid part."""
+        self.thresholds.append((prob_thresh, nms_thresh))
         time.sleep(self.seconds)
         if self.log:
             with self.log.open("a") as file:

@@ -46,6 +46,7 @@ class Threshold:
     def __init__(self) -> None:
         self.fingerprint = "threshold"
         self.calls: list[tuple[str, ImageFacts, float | None]] = []
+        self.thresholds: list[tuple[float | None, float | None]] = []
         self.fail_at = ""
         self.colour = "keep"
 
@@ -70,9 +71,19 @@ class Threshold:
         self.calls.append((Path(facts.where).name, facts, scale))
         return Plan(recipe, scale or 1.0)
 
-    def predict(self, image: np.ndarray, *, out_shape: tuple[int, int], scale: float, **_: Any) -> SimpleNamespace:
-        """Label bright regions."""
+    def predict(
+        self,
+        image: np.ndarray,
+        *,
+        out_shape: tuple[int, int],
+        scale: float,
+        prob_thresh: float | None,
+        nms_thresh: float | None,
+        **_: Any,
+    ) -> SimpleNamespace:
+        """Label bright regions and note the thresholds."""
         assert image.shape == out_shape
+        self.thresholds.append((prob_thresh, nms_thresh))
         return SimpleNamespace(labels=label(image > 100).astype(np.int32), scale=scale)
 
 
@@ -183,6 +194,17 @@ def test_options_reach_the_model(model: Threshold, folder: Path, tmp_path: Path)
     run(folder / "two.tif", tmp_path / "out2", scale="none")
     assert model.calls[-1][2] == 1.0
     assert model.calls[-1][1].pixel_size_um == pytest.approx(0.5)
+    run(folder / "two.tif", tmp_path / "out3", magnification=40)
+    assert model.calls[-1][1].magnification == 40
+
+
+@pytest.mark.parametrize(("mode", "n_runs"), [("fast", 1), ("full", 2)])
+def test_thresholds_reach_the_model(model: Threshold, folder: Path, tmp_path: Path, mode: str, n_runs: int) -> None:
+    run(folder / "one.png", tmp_path / "given", mode=mode, prob_thresh=0.35, nms_thresh=0.45)
+    assert model.thresholds == [(0.35, 0.45)] * n_runs
+    model.thresholds.clear()
+    run(folder / "one.png", tmp_path / "not given", mode=mode)
+    assert model.thresholds == [(None, None)] * n_runs
 
 
 def test_min_area_drops_and_renumbers(model: Threshold, tmp_path: Path) -> None:

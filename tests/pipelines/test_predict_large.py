@@ -31,10 +31,13 @@ SHAPE = (700, 900)
 
 
 @pytest.fixture(autouse=True)
-def _model(monkeypatch: pytest.MonkeyPatch) -> None:
+def model(monkeypatch: pytest.MonkeyPatch) -> DotFinder:
+    """The model that the pipeline opens."""
+    model = DotFinder(above=1.5)
     shared._OPEN.clear()
     for module in (nodes, shared):
-        monkeypatch.setattr(module, "load_segmenter", lambda name: DotFinder(above=1.5))
+        monkeypatch.setattr(module, "load_segmenter", lambda name: model)
+    return model
 
 
 def image() -> np.ndarray:
@@ -77,6 +80,18 @@ def test_zarr_and_large_tiff_give_stores_previews_and_one_table(tmp_path: Path) 
     made = (tmp_path / "out" / "scan.ome.zarr").stat().st_mtime_ns
     run(tmp_path / "in", tmp_path / "out", **options)
     assert (tmp_path / "out" / "scan.ome.zarr").stat().st_mtime_ns == made
+
+
+def test_thresholds_and_facts_reach_the_model(model: DotFinder, tmp_path: Path) -> None:
+    source = store(image(), tmp_path / "scan.zarr")
+    options: dict[str, Any] = {"blocks": {"size": 512}, "scale": "none"}
+    run(source, tmp_path / "given", prob_thresh=0.35, nms_thresh=0.45, magnification=40, **options)
+    assert len(model.thresholds) >= 4
+    assert set(model.thresholds) == {(0.35, 0.45)}
+    assert {facts.magnification for facts in model.facts} == {40}
+    model.thresholds.clear()
+    run(source, tmp_path / "not given", **options)
+    assert set(model.thresholds) == {(None, None)}
 
 
 def test_an_image_that_is_enlarged_counts_as_large(tmp_path: Path) -> None:

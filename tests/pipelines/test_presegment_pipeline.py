@@ -31,6 +31,7 @@ class Threshold:
 
     def __init__(self) -> None:
         self.n_calls = 0
+        self.prob_thresh: float | None = None
 
     def use(self, engine: str, precision: str) -> str:
         """Say what was asked for."""
@@ -41,9 +42,10 @@ class Threshold:
         dark = may_absorb(image.mean(axis=-1)) if facts.contrast == "auto" else facts.contrast == "dark"
         return Plan(Preparation(white=255.0 if dark else None), 1.0)
 
-    def predict(self, image: np.ndarray, **_: Any) -> SimpleNamespace:
-        """Label bright regions."""
+    def predict(self, image: np.ndarray, *, prob_thresh: float | None, **_: Any) -> SimpleNamespace:
+        """Label bright regions and note the threshold."""
         self.n_calls += 1
+        self.prob_thresh = prob_thresh
         return SimpleNamespace(labels=label(image > (image.min() + image.max()) / 2).astype(np.int32))
 
 
@@ -120,6 +122,11 @@ def test_repeated_runs_segment_only_what_has_changed(folder: Path, tmp_path: Pat
     assert model.n_calls == done
     run(folder, tmp_path / "out", contrast="dark")
     assert model.n_calls > done
+
+
+def test_the_threshold_reaches_the_model(folder: Path, tmp_path: Path, model: Threshold) -> None:
+    run(folder / "gray.png", tmp_path / "out", prob_thresh=0.35)
+    assert model.prob_thresh == 0.35
 
 
 def test_images_in_a_zip(folder: Path, tmp_path: Path, model: Threshold) -> None:
