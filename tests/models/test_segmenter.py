@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 from scipy import ndimage as ndi
 
 from karyoseg.core.errors import KaryosegError
+from karyoseg.core.labels import relabel
 from karyoseg.core.metrics import match_table
 from karyoseg.core.preparation import ImageFacts
 from karyoseg.core.size import resize_image
@@ -134,9 +136,25 @@ def test_polygons_scale_with_the_labels(trained: StarDistSegmenter, sample: Call
 
 
 def test_thresholds_of_the_call_replace_those_of_the_model(trained: StarDistSegmenter, sample: Callable) -> None:
-    image, _ = sample(212)
-    assert trained.predict(image, prob_thresh=0.999).labels.max() == 0
-    assert len(trained.predict(image, nms_thresh=0.95).prob) >= len(trained.predict(image).prob)
+    from stardist.models import StarDist2D
+
+    plain = StarDist2D(None, name=trained.directory.name, basedir=str(trained.directory.parent))
+    model = StarDistSegmenter.load(trained.directory)
+    model.use("keras", "f32")  # with others, probabilities next to a threshold may be on its other side
+    image = np.maximum(sample(212)[0], sample(213)[0])  # disks overlap
+    whole = (slice(0, image.shape[0]), slice(0, image.shape[1]))
+    counts = {}
+    for prob_thresh, nms_thresh in itertools.product((0.2, 0.6), (0.05, 0.9)):
+        thresholds = {"prob_thresh": prob_thresh, "nms_thresh": nms_thresh}
+        labels, details = plain.predict_instances(image, **thresholds, predict_kwargs={"b": 0})
+        predicted = model.predict(image, **thresholds)
+        found = model.find(image, origin=(0, 0), valid=whole, factor=(1, 1), **thresholds)
+        np.testing.assert_array_equal(predicted.labels, relabel(labels))  # without those that others hide
+        assert sorted(map(tuple, found.points)) == sorted(map(tuple, details["points"]))
+        counts[prob_thresh, nms_thresh] = np.array([len(predicted.prob), len(found.prob)])
+    assert (counts[0.6, 0.05] < counts[0.6, 0.9]).all()
+    assert (counts[0.6, 0.9] < counts[0.2, 0.9]).all()
+    assert not model.predict(image, prob_thresh=0.999).labels.any()
 
 
 def test_prepare_without_rescaling(trained: StarDistSegmenter, sample: Callable, tmp_path: Path) -> None:
