@@ -92,8 +92,8 @@ def labels_to_tiff(source: str, target: Path, overwrite: bool) -> None:
 def labels_to_masks(source: str, target: Path, images: str | None, overwrite: bool) -> None:
     """Write label images as one PNG per object, in the layout of the Data Science Bowl 2018.
 
-    The masks are FOLDER/NAME/masks/NAME_00001.png ..., the image is FOLDER/NAME/images/NAME.png, of 8 bit. Masks that
-    are there already count as one: with --overwrite, none of them stays.
+    The masks are FOLDER/NAME/masks/NAME_00001.png ..., the image is FOLDER/NAME/images/NAME.png, of 8 bit. With
+    --overwrite, masks of objects that are not in the labels any more are removed.
     """
     import imagecodecs
 
